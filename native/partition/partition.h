@@ -1,0 +1,137 @@
+// A partition: an append-only sequence of batches with dense event ids, owned by one thread.
+//
+// Two implementations: memory (memory_partition.*) and log (log_partition.*, over native/log). A partition knows nothing
+// of sessions, networks or fabrics: it takes whole, verified batches and gives them back.
+// Threads: every call is made on the owner's thread and every callback runs there (through the Executor). File work
+// happens on the log's writer threads. Invariants: ids are dense and never reused; a callback runs exactly once; a batch
+// is readable only after it is committed at the partition's durability; what was answered with success is kept.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/buffer_pool.h"
+#include "base/error.h"
+#include "base/executor.h"
+#include "base/ids.h"
+#include "wire/batch_body.h"
+
+namespace diaspora::partition {
+
+// When an append is answered. Values are stored on disk: never renumber.
+enum class Durability : uint8_t {
+  kMemory = 0,  // held in server memory; written to disk soon after
+  kOs = 1,      // written to the operating system: survives kill -9 of the server
+  kSync = 2,    // synced to the device: survives power loss
+};
+
+// Bytes reserved in front of a batch body, in its buffer, for the log record's header.
+inline constexpr size_t kRecordHeaderBytes = 128;
+
+// A batch as it lies in memory: [kRecordHeaderBytes reserved | body]. Shared, and immutable once appended.
+struct StoredBatch {
+  BufferRef buffer;
+  wire::BodyShape shape;
+  uint32_t head_crc = 0;
+  EventId base_id;           // id of its first event
+  int64_t timestamp_ns = 0;  // wall clock at append
+
+  const uint8_t* body() const { return buffer->data() + kRecordHeaderBytes; }
+  const uint8_t* data() const { return body() + shape.data_offset(); }
+};
+
+// Identity of a batch for exactly-once storing.
+struct ProducerPosition {
+  Uuid session;
+  BatchSequence sequence;  // of this batch; 1, 2, 3, ... per session and partition
+  BatchSequence follows;   // the latest earlier batch of the session here that was not refused; 0 for none
+};
+
+struct AppendRequest {
+  BufferRef buffer;  // laid out as in StoredBatch; its header bytes are the partition's to fill
+  wire::BodyShape shape;
+  uint32_t head_crc = 0;
+  ProducerPosition producer;
+};
+
+struct AppendOutcome {
+  EventId base_id;
+  uint32_t event_count = 0;
+  bool duplicate = false;  // it was stored before: base_id is the first answer's
+};
+
+using AppendCallback = std::function<void(Result<AppendOutcome>)>;
+using ReadCallback = std::function<void(Result<StoredBatch>)>;
+using StatusCallback = std::function<void(Status)>;
+
+// What a batch of `producer` would be, asked before its data is fetched.
+struct Admission {
+  enum class Kind { kNew, kDuplicate, kInFlight, kRefused } kind = Kind::kNew;
+  AppendOutcome outcome;  // kDuplicate
+  Error error;            // kRefused: OUT_OF_ORDER (a gap), UNKNOWN_SESSION (its history was dropped)
+};
+
+// Told when the next id has moved. Must not call back into the partition synchronously for more than reads.
+class CommitObserver {
+ public:
+  virtual ~CommitObserver() = default;
+  virtual void on_commit() = 0;
+};
+
+class Partition {
+ public:
+  virtual ~Partition() = default;
+
+  // kInFlight: the same batch is being stored (a resend on a new connection); append() it to wait for the one answer
+  // (only `producer` is looked at then).
+  virtual Admission admit(const ProducerPosition& producer) = 0;
+  // Appends in call order. Ids are given at call time; the answer comes when the batch is durable. On a storage failure
+  // this and all later ones are answered with the error and nothing of them is visible.
+  virtual void append(AppendRequest request, AppendCallback done) = 0;
+  // The sequence was refused by the caller (bad checksum, for example): later ones may follow it.
+  virtual void skip(const ProducerPosition& producer) = 0;
+
+  virtual EventId first_id() const = 0;  // oldest id still kept
+  virtual EventId next_id() const = 0;   // one past the newest committed id
+
+  // The committed batch that contains `id`, from memory or disk, its head and the header verified against their
+  // checksums (data is verified by whoever uses it, by the table's checksums). first_id <= id < next_id, else
+  // OFFSET_OUT_OF_RANGE. From memory the callback may run before this returns.
+  virtual void read(EventId id, ReadCallback done) = 0;
+
+  virtual void add_observer(CommitObserver* observer) = 0;
+  virtual void remove_observer(CommitObserver* observer) = 0;
+
+  // The id after the last one that `consumer` acknowledged; nothing when it never did.
+  virtual std::optional<EventId> cursor(const std::string& consumer) const = 0;
+  // Everything up to and including `id` is done for `consumer`. Never moves backwards (an older id is a success without
+  // effect); an id at or past next_id is OFFSET_OUT_OF_RANGE. Durable at the partition's level when answered.
+  virtual void acknowledge(const std::string& consumer, EventId id, StatusCallback done) = 0;
+
+  // Forgets cached batches that are on disk, oldest first, until about `bytes` were given back. Returns how many were.
+  virtual size_t release_cache(size_t bytes) = 0;
+
+  // Writes and syncs everything accepted, then answers. No call but the destructor may follow.
+  virtual void close(StatusCallback done) = 0;
+};
+
+// What recovery found, for the server's log and for tests.
+struct RecoveryReport {
+  uint64_t batches = 0;
+  uint64_t events = 0;
+  uint64_t torn_bytes = 0;  // cut from the tail
+  std::string detail;       // which segment and offset; empty when nothing was cut
+};
+
+struct MemoryPartitionOptions {
+  // Bound on the bytes held. What happens at the bound:
+  uint64_t bytes_max = uint64_t{1} << 30;
+  bool drop_oldest = false;  // false: appends answer NO_SPACE; true: the oldest batches go
+};
+
+std::unique_ptr<Partition> make_memory_partition(Executor* owner, const MemoryPartitionOptions& options);
+
+}  // namespace diaspora::partition

@@ -1,0 +1,15 @@
+{
+  "variables": {
+    "core_sources": [
+      "native/base/buffer_pool.cc",
+      "native/base/crc32c.cc",
+      "native/base/error.cc",
+      "native/base/ids.cc",
+      "native/wire/batch_body.cc"
+    ],
+    "addon_sources": [],
+    "header_roots": ["native"],
+    "napi_version": "9",
+    "cxx_standard": "20"
+  }
+}
