@@ -89,7 +89,8 @@ if (libFiles.includes('lib/index.ts')) {
   const rest = readFileSync(join(root, 'lib/index.ts'), 'utf8')
     .replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
     .replaceAll(/export\s+(type\s+)?(\{[^}]*\}|\*)\s+from\s+'[^']+';/g, '');
-  if (rest.trim() !== '') problems.push(`lib/index.ts: only named re-exports belong here, not: ${rest.trim().split('\n')[0]}`);
+  if (rest.trim() !== '')
+    problems.push(`lib/index.ts: only named re-exports belong here, not: ${rest.trim().split('\n')[0]}`);
 }
 
 for (const problem of problems) process.stderr.write(`${problem}\n`);

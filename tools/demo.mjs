@@ -5,7 +5,9 @@ import { root, runMain, setUp } from './setup.mjs';
 
 await runMain(async () => {
   setUp();
-  const child = spawn(process.execPath, [join(root, 'dist/examples/demo/main.js'), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(process.execPath, [join(root, 'dist/examples/demo/main.js'), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  });
   // The terminal's Ctrl-C reaches the demo itself, which stops its own children; we only wait for its exit code.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));

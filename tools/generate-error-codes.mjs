@@ -12,7 +12,8 @@ function parse(text) {
   for (const [index, line] of text.split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('//')) continue;
     const match = /^DIASPORA_ERROR\(([A-Z][A-Z0-9_]*), (true|false), "([^"\\]+)"\)$/.exec(line);
-    if (!match) throw new Error(`native/base/error_codes.def:${index + 1}: not one DIASPORA_ERROR(code, retryable, "meaning")`);
+    if (!match)
+      throw new Error(`native/base/error_codes.def:${index + 1}: not one DIASPORA_ERROR(code, retryable, "meaning")`);
     codes.push({ code: match[1], retryable: match[2] === 'true', meaning: match[3] });
   }
   const names = new Set(codes.map((entry) => entry.code));

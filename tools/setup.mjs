@@ -31,7 +31,9 @@ export function runQuiet(command, args, options = {}) {
   if (result.error) throw result.error;
   if (result.status !== 0) {
     const end = output.trimEnd().split('\n').slice(-40).join('\n');
-    throw new SetupError(`${end}\n${command} ${args.join(' ')} failed; the whole output is in ${relative(process.cwd(), logPath)}`);
+    throw new SetupError(
+      `${end}\n${command} ${args.join(' ')} failed; the whole output is in ${relative(process.cwd(), logPath)}`,
+    );
   }
   return output;
 }
@@ -119,7 +121,9 @@ function ensureSystemPackages(withTests) {
   if (missing.length === 0) return;
   const manager = packageManagers.find(({ command }) => succeeds(command, ['--version']));
   if (manager === undefined) {
-    throw new SetupError('please install a C++20 compiler, make, cmake, the libfabric headers (rdma/fabric.h) and, for the tests, GoogleTest');
+    throw new SetupError(
+      'please install a C++20 compiler, make, cmake, the libfabric headers (rdma/fabric.h) and, for the tests, GoogleTest',
+    );
   }
   const names = missing.map((tool) => manager.packages[tool]);
   const asRoot = process.getuid?.() === 0;
@@ -136,7 +140,8 @@ function ensureSystemPackages(withTests) {
     runQuiet(command, install, { env });
   });
   const still = missingTools(withTests);
-  if (still.length > 0) throw new SetupError(`installed ${names.join(' ')}, but the build still cannot use: ${still.join(', ')}`);
+  if (still.length > 0)
+    throw new SetupError(`installed ${names.join(' ')}, but the build still cannot use: ${still.join(', ')}`);
 }
 
 // --- the steps -----------------------------------------------------------------------------------------------------
@@ -156,7 +161,9 @@ function ensureNode() {
 
 function ensureNpmPackages() {
   const stamp = join(root, 'node_modules/.diaspora-setup');
-  const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex');
+  const wanted = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   step('installing npm packages', () => runQuiet(...npmRun('ci', '--ignore-scripts', '--no-audit', '--no-fund')));
   writeFileSync(stamp, wanted);
@@ -173,10 +180,15 @@ export function buildTypeScript() {
 
 export function buildAddon() {
   mkdirSync(join(root, 'build/Release'), { recursive: true });
-  whenStale('compiling the native addon (a minute at first)', 'build/Release/.stamp', ['native', 'CMakeLists.txt', 'cmake'], () => {
-    const args = ['node_modules/cmake-js/bin/cmake-js', 'compile', '--CDCMAKE_BUILD_TYPE=Release'];
-    runQuiet(process.execPath, [...args, '--parallel', String(availableParallelism())]);
-  });
+  whenStale(
+    'compiling the native addon (a minute at first)',
+    'build/Release/.stamp',
+    ['native', 'CMakeLists.txt', 'cmake'],
+    () => {
+      const args = ['node_modules/cmake-js/bin/cmake-js', 'compile', '--CDCMAKE_BUILD_TYPE=Release'];
+      runQuiet(process.execPath, [...args, '--parallel', String(availableParallelism())]);
+    },
+  );
 }
 
 /** Configures and builds the CMake project without Node in `directory`. */

@@ -50,7 +50,9 @@ async function testTypeScript() {
   // 10 minutes is a watchdog against hangs, not a bound on speed.
   const args = ['--expose-gc', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=600000'];
   const { code, text } = await runShown(process.execPath, [...args, ...files], {});
-  const summary = text.split('\n').filter((line) => /^ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /.test(line));
+  const summary = text
+    .split('\n')
+    .filter((line) => /^ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /.test(line));
   return { name: 'TypeScript tests (node:test)', code, summary };
 }
 
@@ -67,7 +69,8 @@ async function testNative(sanitize) {
 
 await runMain(async () => {
   const { only, sanitize } = values;
-  if (only !== undefined && only !== 'ts' && only !== 'native') throw new SetupError(`--only ${only}: use ts or native`);
+  if (only !== undefined && only !== 'ts' && only !== 'native')
+    throw new SetupError(`--only ${only}: use ts or native`);
   setUp({ tests: only !== 'ts' });
   const results = [];
   if (only !== 'native') results.push(await testTypeScript());
