@@ -16,10 +16,11 @@ const nativeUses = {
   fabric: ['base'],
   log: ['base', 'wire'],
   partition: ['base', 'wire', 'log'],
-  client: ['base', 'wire', 'fabric'],
-  server: ['base', 'wire', 'fabric', 'partition'],
-  node: ['base', 'wire', 'fabric', 'log', 'partition', 'client', 'server'],
-  testing: ['base', 'wire', 'fabric', 'log', 'partition', 'client', 'server'],
+  session: ['base', 'wire', 'fabric'],
+  client: ['base', 'wire', 'fabric', 'session'],
+  server: ['base', 'wire', 'fabric', 'session', 'partition'],
+  node: ['base', 'wire', 'fabric', 'log', 'partition', 'session', 'client', 'server'],
+  testing: ['base', 'wire', 'fabric', 'log', 'partition', 'session', 'client', 'server'],
 };
 const nativeFolders = Object.keys(nativeUses);
 const isTestFile = (file) => /_(test|bench|fuzz)\.cc$/.test(file);
