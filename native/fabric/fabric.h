@@ -62,11 +62,13 @@ class Operation {
   Operation& operator=(const Operation&) = delete;
   virtual void on_complete(const OperationResult& result) = 0;
 
-  // For the implementation: libfabric's context (fi_context2, 64 bytes) and the list of the endpoint's operations.
-  alignas(16) std::byte context[64] = {};
+  // For the implementation, while in flight. (libfabric's own context lives in the domain: a stale completion of a closed
+  // endpoint must never lead to this memory.)
   Operation* previous = nullptr;
   Operation* next = nullptr;
-  void* owner = nullptr;  // endpoint while in flight, else null
+  void* owner = nullptr;  // the endpoint's list of operations; null = not in flight
+  void* slot = nullptr;
+  bool is_receive = false;
 };
 
 enum class PostResult {
@@ -96,7 +98,8 @@ class Endpoint {
   virtual PostResult post_write(Operation* operation, const void* local, size_t bytes, MemoryRegion* region,
                                 uint64_t remote_address, uint64_t key) = 0;
 
-  // Cancels everything: each operation still in flight gets on_complete(k_ABORTED) before this returns. Idempotent.
+  // Cancels everything: each operation still in flight gets on_complete(k_ABORTED) before this returns. Idempotent, and
+  // allowed inside any on_complete of the domain; so is the endpoint's destruction.
   virtual void close() = 0;
   // Why posts return kFailed.
   virtual Error failure() const = 0;
@@ -134,6 +137,7 @@ struct FabricOptions {
 
 // Everything `options.provider` allows that works on this machine (tried with a 1 MiB loopback read on first use, then
 // remembered for the process), best first. Without libfabric: LIBFABRIC_MISSING, naming the package to install.
+// "auto" leaves out `local`, which reaches nothing outside this process and needs no libfabric: ask for it by name.
 Result<std::vector<ProviderInfo>> discover_providers(const FabricOptions& options);
 
 // `provider` as discover_providers gave it.
