@@ -1,0 +1,104 @@
+// `npm run test:package`: packs the package with a fresh prebuild, installs the tarball into an empty directory with
+// install scripts off (npm's default from version 12) and uses it from there: the README's example, a server and a
+// client over the command line, and a build from the packed sources when the prebuild is taken away.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { npmRun, root, runMain, SetupError, setUp } from './setup.mjs';
+
+const example = `
+import { Driver } from 'diaspora-stream';
+
+const driver = await Driver.open();
+await driver.createTopic('collisions', { partitions: 2 });
+const topic = await driver.openTopic('collisions');
+const producer = topic.producer();
+for (let i = 0; i < 100; i++) producer.push({ energy: i }, new Float64Array(1000).fill(i));
+await producer.close();
+const consumer = topic.consumer({ name: 'check', dataSelector: 'full' });
+let sum = 0;
+let seen = 0;
+for await (const event of consumer) {
+  const data = new Float64Array(event.data.buffer, event.data.byteOffset, event.data.byteLength / 8);
+  if (data.length !== 1000 || data.some((value) => value !== event.metadata.energy)) throw new Error('wrong data');
+  sum += event.metadata.energy;
+  if (++seen === 100) break;
+}
+if (sum !== 4950) throw new Error('wrong metadata');
+await driver.close();
+console.log('package: 100 events produced and consumed');
+`;
+
+function run(command, args, options) {
+  const result = spawnSync(command, args, { encoding: 'utf8', ...options });
+  if (result.error) throw result.error;
+  if (result.status !== 0)
+    throw new SetupError(`${command} ${args.join(' ')} failed:\n${result.stdout}${result.stderr}`);
+  return result.stdout;
+}
+
+function checkContents(files) {
+  const wanted = [
+    'dist/lib/index.js',
+    'dist/lib/index.d.ts',
+    'dist/lib/cli/main.js',
+    'binding.gyp',
+    'native/sources.gypi',
+    'LICENSE',
+  ];
+  for (const file of wanted) if (!files.includes(file)) throw new SetupError(`the tarball lacks ${file}`);
+  if (!files.some((file) => /^prebuilds\/.*\.node$/.test(file))) throw new SetupError('the tarball has no prebuild');
+  const stray = files.find((file) =>
+    /(^|\/)(test|bench|examples|tools|build)\/|_(test|bench|fuzz)\.cc$|^native\/testing\//.test(file),
+  );
+  if (stray) throw new SetupError(`the tarball holds ${stray}, which nobody needs who installs it`);
+}
+
+await runMain(() => {
+  setUp();
+  run(process.execPath, [join(root, 'tools/prebuild.mjs')], { cwd: root });
+  const place = mkdtempSync(join(tmpdir(), 'diaspora-package-'));
+  try {
+    const [npm, packArgs] = npmRun('pack', '--json', '--ignore-scripts', '--pack-destination', place);
+    const [packed] = JSON.parse(run(npm, packArgs, { cwd: root }));
+    checkContents(packed.files.map((file) => file.path));
+    process.stdout.write(
+      `package: ${packed.filename}, ${packed.files.length} files, ${(packed.size / 2 ** 20).toFixed(2)} MiB\n`,
+    );
+
+    const use = join(place, 'use');
+    run('mkdir', [use]);
+    writeFileSync(join(use, 'package.json'), '{ "name": "use", "private": true, "type": "module" }\n');
+    const [, installArgs] = npmRun(
+      'install',
+      '--ignore-scripts',
+      '--no-audit',
+      '--no-fund',
+      join(place, packed.filename),
+    );
+    run(npm, installArgs, { cwd: use });
+    writeFileSync(join(use, 'main.mjs'), example);
+    process.stdout.write(run(process.execPath, ['main.mjs'], { cwd: use }));
+
+    const cli = join(use, 'node_modules/.bin/diaspora');
+    run(cli, ['topic', 'create', 'notes', '--data', 'store'], { cwd: use });
+    run(cli, ['produce', 'notes', '--data', 'store'], { cwd: use, input: '{"n":1}\n{"n":2}\n' });
+    const lines = run(cli, ['consume', 'notes', '--data', 'store', '--json', '--max', '2'], { cwd: use })
+      .trim()
+      .split('\n');
+    const numbers = lines.map((line) => JSON.parse(line).metadata.n).join(' ');
+    if (numbers !== '1 2') throw new SetupError(`the command line gave back ${lines.join(' ')}`);
+    process.stdout.write('package: command line works\n');
+
+    const installed = join(use, 'node_modules/diaspora-stream');
+    rmSync(join(installed, 'prebuilds'), { recursive: true });
+    const [, buildArgs] = npmRun('run', 'build:from-source');
+    run(npm, buildArgs, { cwd: installed });
+    run('rm', ['-rf', join(use, 'diaspora-data')]);
+    run(process.execPath, ['main.mjs'], { cwd: use });
+    process.stdout.write('package: builds from its own sources\n');
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+});
