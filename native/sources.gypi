@@ -5,6 +5,11 @@
       "native/base/crc32c.cc",
       "native/base/error.cc",
       "native/base/ids.cc",
+      "native/fabric/fabric.cc",
+      "native/fabric/in_flight.cc",
+      "native/fabric/local_domain.cc",
+      "native/fabric/local_hub.cc",
+      "native/fabric/ofi_discovery.cc",
       "native/wire/batch_body.cc"
     ],
     "addon_sources": [],

@@ -4,8 +4,8 @@
 // (local_*.cc), which joins endpoints of one process without any library: the embedded driver and the tests run on it.
 // What it is not: it knows no sessions, batches, credits or retries; it never blocks and owns no thread.
 // Threads: a Domain and everything made from it is used by one thread at a time (its reactor), except discovery and
-// open_domain. Invariants: an Operation that was posted is completed exactly once; after Endpoint::close returns none of
-// the memory of its operations is touched by the fabric again.
+// open_domain. Invariants: an Operation that was posted is completed exactly once; after Endpoint::close returns none
+// of the memory of its operations is touched by the fabric again.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +21,14 @@ namespace diaspora::fabric {
 
 // One way to reach peers. Two sides can talk when `family` is equal.
 struct ProviderInfo {
-  std::string name;    // exact libfabric provider name ("net", "tcp", "shm", "verbs;ofi_rxm", ...) or "local"
-  std::string family;  // wire compatibility: "xnet", "shm-1", "shm-2", "verbs;ofi_rxm", ..., "local"
-  std::string fabric_version;       // of libfabric, for example "1.17"; empty for local
-  uint64_t message_bytes_max = 0;   // largest post_send that never exposes the sender's buffer, bytes (<= kMessageBytesMax)
-  bool has_wait_fd = false;         // false: poll, and ring doorbells (shm)
-  bool same_host_only = false;      // shm, local
-  int preference = 0;               // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
+  std::string name;            // exact libfabric provider name ("net", "tcp", "shm", "verbs;ofi_rxm", ...) or "local"
+  std::string family;          // wire compatibility: "xnet", "shm-1", "shm-2", "verbs;ofi_rxm", ..., "local"
+  std::string fabric_version;  // of libfabric, for example "1.17"; empty for local
+  uint64_t message_bytes_max =
+      0;                        // largest post_send that never exposes the sender's buffer, bytes (<= kMessageBytesMax)
+  bool has_wait_fd = false;     // false: poll, and ring doorbells (shm)
+  bool same_host_only = false;  // shm, local
+  int preference = 0;           // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
 };
 
 enum class Access {
@@ -62,8 +63,8 @@ class Operation {
   Operation& operator=(const Operation&) = delete;
   virtual void on_complete(const OperationResult& result) = 0;
 
-  // For the implementation, while in flight. (libfabric's own context lives in the domain: a stale completion of a closed
-  // endpoint must never lead to this memory.)
+  // For the implementation, while in flight. (libfabric's own context lives in the domain: a stale completion of a
+  // closed endpoint must never lead to this memory.)
   Operation* previous = nullptr;
   Operation* next = nullptr;
   void* owner = nullptr;  // the endpoint's list of operations; null = not in flight
@@ -129,8 +130,8 @@ class Domain {
 };
 
 struct FabricOptions {
-  // "auto", "local", "tcp" (the native tcp provider, whatever its name in this libfabric), "shm", "verbs", "cxi", "efa",
-  // or an exact libfabric provider string.
+  // "auto", "local", "tcp" (the native tcp provider, whatever its name in this libfabric), "shm", "verbs", "cxi",
+  // "efa", or an exact libfabric provider string.
   std::string provider = "auto";
   std::string bind_address = "127.0.0.1";  // numeric IP of the interface on which peers reach this process
 };

@@ -31,8 +31,8 @@ class LocalRegion final : public MemoryRegion {
   // Waits for a peer that is copying: after this the memory is nobody's but the caller's.
   ~LocalRegion() override {
     if (key_ != 0) withdraw_region(key_);
-    const std::unique_lock<std::shared_mutex> lock(region_->access);
     region_->open = false;
+    const std::unique_lock<std::shared_mutex> lock(region_->access);
     --*domain_regions_;
   }
 

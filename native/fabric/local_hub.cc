@@ -133,8 +133,7 @@ Delivery Port::deliver(const void* message, size_t bytes, const std::shared_ptr<
   const PostedReceive receive = receives_.front();
   receives_.pop_front();
   if (bytes > receive.bytes) {
-    hub_->deliver_locked(
-        {receive.operation, {ErrorCode::k_FABRIC, "a message is longer than the posted receive", 0}});
+    hub_->deliver_locked({receive.operation, {ErrorCode::k_FABRIC, "a message is longer than the posted receive", 0}});
     return Delivery::kDone;
   }
   if (bytes > 0) std::memcpy(receive.buffer, message, bytes);
@@ -143,10 +142,9 @@ Delivery Port::deliver(const void* message, size_t bytes, const std::shared_ptr<
 }
 
 void Port::close() {
-  {
-    const std::unique_lock<std::shared_mutex> lock(access_);
-    accessible_ = false;
-  }
+  accessible_ = false;
+  access_.lock();  // nobody copies any more, and nobody will
+  access_.unlock();
   std::vector<std::weak_ptr<Hub>> starved;
   {
     const std::lock_guard<std::mutex> lock(hub_->mutex());

@@ -77,7 +77,7 @@ class Port {
 
   // Held shared by a peer while it copies, so that close() cannot return in the middle.
   std::shared_mutex& access() { return access_; }
-  bool accessible() const { return accessible_; }  // caller holds access()
+  bool accessible() const { return accessible_.load(); }  // caller holds access()
 
  private:
   struct PostedReceive {
@@ -88,7 +88,8 @@ class Port {
 
   const std::shared_ptr<Hub> hub_;
   std::shared_mutex access_;
-  bool accessible_ = true;                   // guarded by access_
+  // Written before close() waits for access_, so that a peer that copies without pause cannot hold close() up.
+  std::atomic<bool> accessible_{true};
   bool open_ = true;                         // guarded by hub_->mutex()
   std::deque<PostedReceive> receives_;       // guarded by hub_->mutex()
   std::vector<std::weak_ptr<Hub>> starved_;  // guarded by hub_->mutex(): domains that found no receive
@@ -100,7 +101,7 @@ struct Region {
   uint8_t* base = nullptr;
   size_t bytes = 0;
   Access allowed = Access::kLocal;
-  bool open = true;  // guarded by access
+  std::atomic<bool> open{true};  // written before its owner waits for access, as in Port
 };
 
 // The tables. Ids and keys are random, so that one that was guessed or outlived its owner finds nothing.
