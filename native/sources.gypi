@@ -5,15 +5,20 @@
       "native/base/crc32c.cc",
       "native/base/error.cc",
       "native/base/ids.cc",
+      "native/base/reactor.cc",
       "native/fabric/fabric.cc",
       "native/fabric/in_flight.cc",
       "native/fabric/local_domain.cc",
       "native/fabric/local_hub.cc",
       "native/fabric/ofi_discovery.cc",
+      "native/session/control_channel.cc",
+      "native/session/link.cc",
       "native/wire/batch_body.cc"
     ],
     "addon_sources": [],
-    "header_roots": ["native"],
+    "header_roots": [
+      "native"
+    ],
     "napi_version": "9",
     "cxx_standard": "20"
   }

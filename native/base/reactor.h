@@ -79,6 +79,7 @@ class Reactor : public Executor {
   bool wait_for_events(int64_t timeout_ns);
   int64_t sleep_ns(int64_t now);
   bool may_sleep();
+  bool sleep();
 
   int epoll_fd_;
   int wake_fd_;

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/reactor.h"
+#include "wire/batch_body.h"
 #include "wire/control.h"
 
 namespace diaspora::client {

@@ -2,7 +2,8 @@
 //
 // What it is not: it interprets no payload except heartbeats and doorbells, which it answers for itself.
 // Thread: the reactor's. Owner: a client connection or a server session. Invariants: on_closed runs exactly once, never
-// inside a call of the owner, and no callback follows it; output is bounded by kOutputBytesMax.
+// inside a call of the owner, and no callback follows it; output is bounded by kOutputBytesMax. Must not be destroyed inside
+// one of its callbacks: post the destruction to the reactor.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +68,7 @@ class ControlChannel {
   int64_t last_heard_ms_ = 0;
   int64_t last_ring_ns_ = 0;
   Reactor::TimerId timer_ = 0;
-  std::shared_ptr<bool> alive_;  // callbacks may destroy this object: checked after each
+  std::shared_ptr<bool> alive_;  // false once destroyed: for the posted on_closed
 };
 
 }  // namespace diaspora::session

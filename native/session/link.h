@@ -3,7 +3,7 @@
 // What it is: what client connections and server sessions share on the data path. What it is not: it knows no batches and
 // no credit; RMA is posted by the owner through post_read / post_write, with the same retry rule.
 // Thread: the reactor that owns the domain. Owner: connection or session. Invariants: on_failed runs at most once, from a
-// reactor pass (never inside a call of the owner); after close() or destruction nothing of it touches memory, and every
+// reactor pass (never inside a call of the owner); it must not be destroyed inside a callback; after close() or destruction nothing of it touches memory, and every
 // RMA posted through it has been completed (k_ABORTED).
 //
 // Doorbell rule, for providers without a wait descriptor: after a message is posted the peer is rung unless it was rung
@@ -65,14 +65,16 @@ class Link {
   size_t queued_messages() const;
 
   // RMA of any length, cut into pieces of kPieceBytes, all posted as the fabric takes them; `done` runs once, after the
-  // last piece, with the first error. The memory must stay until then. Server side only.
-  void read(const fabric::MemoryRegion& region, std::span<uint8_t> local, uint64_t address, uint64_t key,
+  // last piece, with the first error. The memory must stay until then. `region` covers `local`; null where the domain
+  // does not need local registration. Server side only.
+  void read(fabric::MemoryRegion* region, std::span<uint8_t> local, uint64_t address, uint64_t key,
             std::function<void(const Error&)> done);
-  void write(const fabric::MemoryRegion& region, std::span<const uint8_t> local, uint64_t address, uint64_t key,
+  void write(fabric::MemoryRegion* region, std::span<const uint8_t> local, uint64_t address, uint64_t key,
              std::function<void(const Error&)> done);
   // Bytes of RMA posted or queued and not yet complete: what the fairness budget counts.
   uint64_t rma_bytes_in_flight() const;
 
+  // Cancels everything. The `done` of each transfer not yet complete runs inside, with ABORTED. Idempotent.
   void close();
   // Started, and neither failed nor closed.
   bool usable() const;
