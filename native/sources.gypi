@@ -11,6 +11,13 @@
       "native/fabric/local_domain.cc",
       "native/fabric/local_hub.cc",
       "native/fabric/ofi_discovery.cc",
+      "native/log/file.cc",
+      "native/log/log_writer.cc",
+      "native/log/posix_file.cc",
+      "native/partition/catalogue.cc",
+      "native/partition/memory_partition.cc",
+      "native/partition/sequence_table.cc",
+      "native/partition/storage.cc",
       "native/session/control_channel.cc",
       "native/session/link.cc",
       "native/wire/batch_body.cc"

@@ -1,10 +1,9 @@
 // The durable list of topics of one server: a single file with a checksum, replaced atomically.
 //
-// It holds what must survive a restart about a topic besides its events. It does not know the meaning of `placement` and
-// `config`: those belong to the server layer and to the clients.
-// Threads: none of its own; Storage calls it under its mutex. Invariant: when put() or remove() answers ok the change is
-// on the device; when it fails the file on disk holds either the old list or the new one, never anything else, and
-// entries() holds the old one.
+// It holds what must survive a restart about a topic besides its events. It does not know the meaning of `placement`
+// and `config`: those belong to the server layer and to the clients. Threads: none of its own; Storage calls it under
+// its mutex. Invariant: when put() or remove() answers ok the change is on the device; when it fails the file on disk
+// holds either the old list or the new one, never anything else, and entries() holds the old one.
 #pragma once
 
 #include <cstdint>

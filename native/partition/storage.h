@@ -6,8 +6,8 @@
 //   DIR/topics/<topic uuid>/<index>/  one partition: segments, indexes, cursors (docs/formats/log.md)
 //
 // An empty directory name means storage in memory only: every partition is a memory partition and nothing is written.
-// Threads: any; calls block on file work and exclude each other. Owner: the server; it must outlive every partition that
-// it opened. Invariants: directories are 0700, files 0600; no name from a client ever becomes part of a path; one
+// Threads: any; calls block on file work and exclude each other. Owner: the server; it must outlive every partition
+// that it opened. Invariants: directories are 0700, files 0600; no name from a client ever becomes part of a path; one
 // process at a time holds a data directory.
 #pragma once
 
@@ -42,7 +42,7 @@ struct StorageOptions {
 
 // What open() put right.
 struct StorageReport {
-  bool created = false;                         // the data directory was new
+  bool created = false;                        // the data directory was new
   std::vector<std::string> leftovers_removed;  // directories of topics that the catalogue does not know
 };
 
@@ -70,11 +70,12 @@ class Storage {
   Status put(const TopicEntry& entry);
   Status remove(const Uuid& topic);
 
-  // Opens or creates one partition of a topic; `owner` is the thread that will call it. Blocks for recovery: the time is
-  // bound by one segment, not by the history. CORRUPT_LOG when acknowledged events are damaged. A partition may be opened
-  // once at a time. Memory partitions are empty each time.
+  // Opens or creates one partition of a topic; `owner` is the thread that will call it. Blocks for recovery: the time
+  // is bound by one segment, not by the history. CORRUPT_LOG when acknowledged events are damaged. A partition may be
+  // opened once at a time. Memory partitions are empty each time.
   Result<OpenedPartition> open_partition(const TopicEntry& topic, PartitionIndex index, Executor* owner);
-  // Deletes the files of all partitions of a topic; its partitions must be destroyed before. Success when there are none.
+  // Deletes the files of all partitions of a topic; its partitions must be destroyed before. Success when there are
+  // none.
   Status remove_partition_files(const Uuid& topic);
 
  private:
