@@ -157,6 +157,8 @@ class Client {
   virtual uint32_t id() const = 0;
   virtual void set_address(uint32_t server, std::string host, uint16_t port) = 0;
   virtual Counters counters() const = 0;
+  // What each server said its uuid is, by server index; nil while it has never answered. Like counters(): any thread.
+  virtual std::vector<Uuid> server_uuids() const = 0;
   virtual void topic_put(uint64_t request, uint32_t server, const wire::TopicRecord& record) = 0;
   virtual void topic_remove(uint64_t request, uint32_t server, const Uuid& topic) = 0;
   virtual void topic_list(uint64_t request, uint32_t server, const std::string& name) = 0;
