@@ -1,0 +1,45 @@
+/** The options that every client command shares (which servers, or which directory) and the driver that they open. */
+import { type Command, Option } from 'commander';
+import { Driver } from '../driver.js';
+import { DiasporaError } from '../errors.js';
+
+export interface ConnectionOptions {
+  readonly groupFile?: string;
+  readonly server?: string[];
+  readonly data?: string;
+  readonly provider: string;
+  readonly connectTimeout: number;
+}
+
+/** Adds --group-file, --server, --data, --provider and --connect-timeout. */
+export function addConnectionOptions(command: Command, parseMilliseconds: (text: string) => number): Command {
+  return command
+    .addOption(new Option('--group-file <file>', 'group file of the servers').env('DIASPORA_GROUP_FILE'))
+    .addOption(new Option('--server <address...>', 'servers as host:port, in place of a group file').conflicts('data'))
+    .addOption(new Option('--data <dir>', 'no servers: use this directory inside this process').conflicts('server'))
+    .option('--provider <name>', 'libfabric provider', 'auto')
+    .option('--connect-timeout <ms>', 'how long to wait for a server', parseMilliseconds, 10_000);
+}
+
+/** Opens the driver that the options name; an explicit --server or --data comes before the environment's group file. */
+export async function openDriver(options: ConnectionOptions): Promise<Driver> {
+  const common = { provider: options.provider, connectTimeoutMs: options.connectTimeout };
+  if (options.data !== undefined) return Driver.open({ driver: 'embedded', data: options.data });
+  if (options.server !== undefined) return Driver.open({ driver: 'fabric', servers: options.server, ...common });
+  if (options.groupFile !== undefined)
+    return Driver.open({ driver: 'fabric', groupFile: options.groupFile, ...common });
+  throw new DiasporaError(
+    'INVALID_ARGUMENT',
+    'say where the topics are: --group-file FILE (or DIASPORA_GROUP_FILE), --server HOST:PORT or --data DIR',
+  );
+}
+
+/** Opens the driver, runs `work`, and closes the driver whatever happened. */
+export async function withDriver(options: ConnectionOptions, work: (driver: Driver) => Promise<void>): Promise<void> {
+  const driver = await openDriver(options);
+  try {
+    await work(driver);
+  } finally {
+    await driver.close();
+  }
+}

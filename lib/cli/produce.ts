@@ -1,0 +1,96 @@
+/** `diaspora produce`: lines of JSON from stdin, or files, as events. */
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Command } from 'commander';
+import { DiasporaError } from '../errors.js';
+import type { Producer } from '../producer.js';
+import { parseCount } from './arguments.js';
+import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
+import { note, untilInterrupted } from './terminal.js';
+
+interface ProduceOptions extends ConnectionOptions {
+  readonly partition?: number;
+  readonly quiet: boolean;
+}
+
+interface Source {
+  readonly metadata: string;
+  readonly data?: Uint8Array;
+}
+
+async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<Source> {
+  let number = 0;
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    number++;
+    if (line.trim() === '') continue;
+    try {
+      JSON.parse(line);
+    } catch (cause) {
+      const text = `line ${number} is not JSON: ${(cause as Error).message}; the lines before it were stored`;
+      throw new DiasporaError('INVALID_METADATA', text, { cause });
+    }
+    yield { metadata: line };
+  }
+}
+
+async function* filesOf(paths: readonly string[]): AsyncGenerator<Source> {
+  for (const path of paths) {
+    const data = await readFile(path);
+    yield { metadata: JSON.stringify({ name: basename(path), size: data.byteLength }), data };
+  }
+}
+
+/** Pushes everything; returns how many. What was pushed is flushed whatever happens, so that an error loses nothing. */
+async function pushAll(
+  producer: Producer<unknown>,
+  sources: AsyncIterable<Source>,
+  partition: number | undefined,
+  interrupted: AbortSignal,
+): Promise<number> {
+  let count = 0;
+  try {
+    for await (const { metadata, data } of sources) {
+      if (interrupted.aborted) break;
+      producer.push(metadata, data, partition === undefined ? undefined : { partition });
+      count++;
+      await producer.ready;
+    }
+  } finally {
+    await producer.close();
+  }
+  return count;
+}
+
+async function produce(topicName: string, files: string[], options: ProduceOptions): Promise<void> {
+  await withDriver(options, async (driver) => {
+    const topic = await driver.openTopic(topicName);
+    const producer = topic.producer({ name: 'diaspora-cli' });
+    await untilInterrupted(async (interrupted) => {
+      // Ends the wait for further lines; what has been read by then is still stored.
+      interrupted.addEventListener('abort', () => process.stdin.destroy());
+      if (files.length === 0 && process.stdin.isTTY) note('reading lines of JSON; Ctrl-D ends');
+      const sources = files.length === 0 ? linesOf(process.stdin) : filesOf(files);
+      const count = await pushAll(producer, sources, options.partition, interrupted);
+      if (!options.quiet) note(`stored ${count} event${count === 1 ? '' : 's'} in ${topicName}`);
+    });
+  });
+}
+
+export function produceCommand(): Command {
+  return addConnectionOptions(new Command('produce'), parseCount)
+    .description('Store events: each line of JSON on stdin as metadata, or each FILE as data with { name, size }.')
+    .argument('<topic>')
+    .argument('[files...]', 'files to store; without any, stdin is read')
+    .option('--partition <n>', 'store everything in this partition', parseCount)
+    .option('--quiet', 'say nothing at the end', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ echo '{"energy": 42}' | diaspora produce collisions --group-file group.json
+  $ diaspora produce scans projections/*.tif --server 127.0.0.1:7000
+  $ tail -f readings.jsonl | diaspora produce readings --data ./store`,
+    )
+    .action(produce);
+}
