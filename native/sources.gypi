@@ -20,7 +20,9 @@
       "native/partition/storage.cc",
       "native/session/control_channel.cc",
       "native/session/link.cc",
-      "native/wire/batch_body.cc"
+      "native/wire/batch_body.cc",
+      "native/wire/control.cc",
+      "native/wire/message.cc"
     ],
     "addon_sources": [],
     "header_roots": [

@@ -3,7 +3,8 @@
 //   frame := u32 payload_bytes | u16 type | u16 zero | u64 request_id | payload       (little endian)
 // Request frames carry an id chosen by the client; the answer is a kReply or a kError with the same id. request_id 0:
 // belongs to the session itself. Handshake:
-//   client kHello -> server kWelcome -> client kAttach -> server kAttached -> client fabric kPing -> server fabric kPong
+//   client kHello -> server kWelcome -> client kAttach -> server kAttached -> client fabric kPing -> server fabric
+//   kPong
 // Either side sends kHeartbeat every kHeartbeatMs and gives up after kPeerSilenceMs without any frame or message.
 // kDoorbell wakes a peer whose provider has no wait descriptor.
 #pragma once
@@ -24,6 +25,10 @@ inline constexpr uint16_t kProtocolVersion = 1;
 inline constexpr size_t kFrameHeaderBytes = 16;
 inline constexpr int64_t kHeartbeatMs = 2000;
 inline constexpr int64_t kPeerSilenceMs = 10000;
+// Smallest message size of a session: every message with one run, window or answer and a full detail text fits.
+inline constexpr uint32_t kMessageBytesMin = 1024;
+// Configuration of one topic: schemas are large, but a listing must fit into one frame.
+inline constexpr size_t kTopicConfigBytesMax = 1024 * 1024;
 
 enum class FrameType : uint16_t {
   kHello = 1,
@@ -51,11 +56,11 @@ struct OfferedProvider {
 
 struct HelloFrame {
   uint16_t version = kProtocolVersion;
-  Uuid client;                // one per driver and server connection target, kept over reconnects
-  Uuid expected_server;       // nil: any
-  std::string host_identity;  // fabric::host_identity()
-  uint32_t message_bytes = 0; // largest message that the client takes
-  uint32_t zero_copy_threshold = 0;  // data at and above it is written by RMA, never inline
+  Uuid client;                             // one per driver and server connection target, kept over reconnects
+  Uuid expected_server;                    // nil: any
+  std::string host_identity;               // fabric::host_identity()
+  uint32_t message_bytes = 0;              // largest message that the client takes
+  uint32_t zero_copy_threshold = 0;        // data at and above it is written by RMA, never inline
   std::vector<OfferedProvider> providers;  // best first
 };
 
@@ -95,7 +100,7 @@ struct PartitionStatus {
 };
 
 // Where a subscription begins on one partition.
-inline constexpr uint64_t kStartAtCursor = ~uint64_t{0};      // behind the consumer's cursor, the oldest when it has none
+inline constexpr uint64_t kStartAtCursor = ~uint64_t{0};  // behind the consumer's cursor, the oldest when it has none
 inline constexpr uint64_t kStartAtEnd = ~uint64_t{0} - 1;
 inline constexpr uint64_t kStartAtBeginning = ~uint64_t{0} - 2;  // the oldest kept
 
@@ -131,6 +136,7 @@ std::vector<uint8_t> make_topic_status(uint64_t request_id, const Uuid& topic);
 std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& frame);
 std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription);
 std::vector<uint8_t> make_acknowledge(uint64_t request_id, const AcknowledgeFrame& frame);
+// RESOURCE_EXHAUSTED as an error frame when the records do not fit into one frame.
 std::vector<uint8_t> make_topic_list_reply(uint64_t request_id, const std::vector<TopicRecord>& records);
 std::vector<uint8_t> make_topic_status_reply(uint64_t request_id, const std::vector<PartitionStatus>& rows);
 
@@ -143,20 +149,21 @@ struct FrameHeader {
 // The first kFrameHeaderBytes of a frame. PROTOCOL when the length is above kControlFrameBytesMax.
 Result<FrameHeader> parse_frame_header(std::span<const uint8_t> bytes);
 
-// Payload decoders. VERSION_MISMATCH names both versions; anything malformed is PROTOCOL.
+// Payload decoders. VERSION_MISMATCH names both versions; INVALID_NAME: a topic or consumer name; anything else that is
+// malformed is PROTOCOL. An error frame never carries kOk.
 Result<HelloFrame> decode_hello(std::span<const uint8_t> payload);
 Result<WelcomeFrame> decode_welcome(std::span<const uint8_t> payload);
 Result<ErrorFrame> decode_error(std::span<const uint8_t> payload);
 Result<TopicRecord> decode_topic_record(std::span<const uint8_t> payload);
-Result<Uuid> decode_topic_uuid(std::span<const uint8_t> payload);       // kTopicRemove, kTopicStatus
-Result<std::string> decode_topic_name(std::span<const uint8_t> payload);  // kTopicList
+Result<Uuid> decode_topic_uuid(std::span<const uint8_t> payload);         // kTopicRemove, kTopicStatus
+Result<std::string> decode_topic_name(std::span<const uint8_t> payload);  // kTopicList; empty: all topics
 Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload);
 Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload);
 Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload);
 Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t> payload);
 Result<std::vector<PartitionStatus>> decode_topic_status_reply(std::span<const uint8_t> payload);
 
-// INVALID_NAME unless 1 .. kNameBytesMax bytes without '/', ':', control characters, and not "." or "..".
+// INVALID_NAME unless 1 .. kNameBytesMax bytes without '/', '\', ':', control characters, and not "." or "..".
 Status validate_name(std::string_view name);
 
 }  // namespace diaspora::wire

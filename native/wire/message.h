@@ -3,8 +3,9 @@
 //   message := header | fixed part | body
 //   header (16 bytes, little endian):
 //     u16 magic 0xD57A   u8 version   u8 type   u32 fixed_bytes   u32 crc   u32 body_bytes
-//   fixed_bytes counts header and fixed part; crc is CRC-32C of the bytes from 12 to fixed_bytes. The body is covered by
-//   checksums of its own (head_crc, data_crc). A message is at most the session's message_bytes long, never fragmented.
+//   fixed_bytes counts header and fixed part; crc is CRC-32C of the bytes from 12 to fixed_bytes. The body is covered
+//   by checksums of its own (head_crc, data_crc). A message is at most the session's message_bytes long, never
+//   fragmented.
 // The normative grammar is docs/formats/wire.md. Only servers initiate RMA: a RemoteSegment is always client memory.
 #pragma once
 
@@ -24,14 +25,14 @@ inline constexpr uint8_t kMessageVersion = 1;
 inline constexpr size_t kMessageHeaderBytes = 16;
 
 enum class MessageType : uint8_t {
-  kPing = 1,        // client: opens the connection
-  kPong = 2,        // server: the session is ready
-  kBatch = 3,       // client: store these events
-  kBatchDone = 4,   // server: answers to batches
-  kCredit = 5,      // client: memory and deliveries that a subscription may use
-  kDelivery = 6,    // server: events for a subscription
-  kFetch = 7,       // client: write these ranges of an event's data into my memory
-  kFetchDone = 8,   // server: the answer
+  kPing = 1,               // client: opens the connection
+  kPong = 2,               // server: the session is ready
+  kBatch = 3,              // client: store these events
+  kBatchDone = 4,          // server: answers to batches
+  kCredit = 5,             // client: memory and deliveries that a subscription may use
+  kDelivery = 6,           // server: events for a subscription
+  kFetch = 7,              // client: write these ranges of an event's data into my memory
+  kFetchDone = 8,          // server: the answer
   kSubscriptionError = 9,  // server: a partition of a subscription has failed
 };
 
@@ -49,7 +50,7 @@ struct BatchRun {
   RemoteSegment segment;
 };
 inline constexpr size_t kBatchRunBytes = 24;
-inline constexpr size_t kBatchFixedBytes = kMessageHeaderBytes + 104;  // without runs
+inline constexpr size_t kBatchFixedBytes = kMessageHeaderBytes + 88;  // without runs
 
 struct BatchMessage {
   uint64_t token = 0;  // chosen by the client, unique in its session; comes back in the answer
@@ -92,7 +93,7 @@ struct Placement {
     kNone = 0,      // there is none, or it was not asked for
     kInline = 1,    // in the message's body: head first, then data
     kWindow = 2,    // written to window `window_id` at `offset` before this message was sent
-    kDeferred = 3,  // larger than a window: the client is to fetch it
+    kDeferred = 3,  // data of one event, larger than a window: the client is to fetch it
   };
   Kind kind = Kind::kNone;
   uint32_t window_id = 0;
@@ -120,7 +121,7 @@ struct FetchMessage {
   Uuid topic;
   PartitionIndex partition;
   EventId event;
-  std::vector<DataRange> ranges;             // total bytes equal those of `destinations`
+  std::vector<DataRange> ranges;  // none empty; total bytes equal those of `destinations`
   std::vector<RemoteSegment> destinations;
 };
 
