@@ -1,8 +1,9 @@
 // A partition server, free of JS: control listener, sessions, topic catalogue, partitions.
 //
-// Threads: an acceptor-less design: worker 0's reactor owns the listening socket and hands sessions to workers; each
-// worker is one Reactor thread that owns fabric domains, sessions and partitions. start() and stop() may be called from
-// any thread and block (call them off the JS thread). Invariants: a server's memory is never registered with remote
+// Threads: one Reactor thread ("diaspora-serv") owns the listening socket, the fabric domains, the sessions and the
+// partitions; file work runs on the log's writer threads. One server uses about one core for transfers: a machine with
+// more cores or adapters runs several servers, joined in one group. start() and stop() may be called from any thread and
+// block (call them off the JS thread). Invariants: a server's memory is never registered with remote
 // access; only the server initiates RMA.
 #pragma once
 

@@ -1,0 +1,236 @@
+#include "server/batch_intake.h"
+
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+
+namespace diaspora::server {
+
+namespace {
+
+// How often a batch without memory is tried again, and after how long its producer is told.
+constexpr int64_t kRetryMs = 2;
+constexpr int64_t kNoMemoryMs = 5000;
+
+partition::ProducerPosition position_of(const wire::BatchMessage& message) {
+  return {message.producer_session, message.sequence, message.follows};
+}
+
+}  // namespace
+
+struct BatchIntake::Incoming {
+  wire::BatchMessage message;
+  std::shared_ptr<HostedPartition> hosted;
+  BufferRef buffer;  // null: a resend of a batch that is being stored
+  std::vector<std::shared_ptr<fabric::MemoryRegion>> regions;
+  size_t reads_left = 0;
+  bool ready = false;
+  Error error;
+
+  std::span<uint8_t> body() const {
+    return {buffer->data() + partition::kRecordHeaderBytes, message.shape.body_bytes()};
+  }
+  LaneKey lane() const { return {message.producer_session, message.topic, message.partition.value}; }
+};
+
+BatchIntake::BatchIntake(Core* core, ServedDomain* domain, session::Link* link, Answer answer)
+    : core_(core), domain_(domain), link_(link), answer_(std::move(answer)), alive_(std::make_shared<bool>(true)) {}
+
+BatchIntake::~BatchIntake() {
+  *alive_ = false;
+  if (retry_timer_ != 0) core_->reactor.cancel(retry_timer_);
+}
+
+Status BatchIntake::receive(const wire::MessageView& view) {
+  Result<wire::BatchMessage> message = wire::decode_batch(view);
+  if (!message) return message.status();
+  if (stalled_.empty() && begin(message.value(), view.body)) return {};
+  stalled_.push_back({message.take(), {view.body.begin(), view.body.end()}, monotonic_ms()});
+  arm_retry();
+  return {};
+}
+
+void BatchIntake::refuse(const wire::BatchMessage& message, const Error& error) {
+  wire::BatchAnswer answer;
+  answer.token = message.token;
+  answer.code = error.code;
+  answer.detail = error.message.substr(0, wire::kDetailBytesMax);
+  answer_(std::move(answer));
+}
+
+// Duplicates and refusals need no memory and no transfer. A gap can only be judged when nothing of the lane is pending.
+bool BatchIntake::answered_at_once(const wire::BatchMessage& message, const HostedPartition& hosted, bool lane_empty) {
+  const partition::Admission admission = hosted.partition->admit(position_of(message));
+  if (admission.kind == partition::Admission::Kind::kDuplicate) {
+    wire::BatchAnswer answer;
+    answer.token = message.token;
+    answer.base_id = admission.outcome.base_id;
+    answer_(std::move(answer));
+    return true;
+  }
+  if (admission.kind == partition::Admission::Kind::kRefused && lane_empty) {
+    refuse(message, admission.error);
+    return true;
+  }
+  return false;
+}
+
+bool BatchIntake::begin(const wire::BatchMessage& message, std::span<const uint8_t> body) {
+  auto hosted = core_->topics->find(message.topic, message.partition);
+  if (!hosted) {
+    refuse(message, hosted.error());
+    return true;
+  }
+  const LaneKey key{message.producer_session, message.topic, message.partition.value};
+  const auto lane = lanes_.find(key);
+  if (answered_at_once(message, *hosted.value(), lane == lanes_.end())) return true;
+  Result<BufferRef> buffer = core_->allocate(partition::kRecordHeaderBytes + message.shape.body_bytes());
+  if (!buffer) {
+    const bool for_ever = partition::kRecordHeaderBytes + message.shape.body_bytes() > core_->pool->bytes_max();
+    if (!for_ever) return false;
+    refuse(message, {ErrorCode::k_EVENT_TOO_LARGE, "the batch is larger than the server's memory for batches"});
+    return true;
+  }
+  auto incoming = std::make_shared<Incoming>();
+  incoming->message = message;
+  incoming->hosted = hosted.take();
+  incoming->buffer = buffer.take();
+  lanes_[key].push_back(incoming);
+  place_runs(incoming, body);
+  return true;
+}
+
+// Copies inline runs and starts a read for each remote one. decode_batch has checked that the runs fill the body exactly.
+void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::span<const uint8_t> inline_bytes) {
+  const wire::BodyShape& shape = incoming->message.shape;
+  const std::span<uint8_t> body = incoming->body();
+  if (shape.data_bytes > 0) {
+    std::memset(body.data() + shape.head_bytes(), 0, shape.data_offset() - shape.head_bytes());
+  }
+  incoming->reads_left = 1;  // this function itself
+  size_t at = 0;
+  for (const wire::BatchRun& run : incoming->message.runs) {
+    const std::span<uint8_t> target = body.subspan(at, run.segment.bytes);
+    const bool is_data = at >= shape.head_bytes();
+    if (run.is_remote) {
+      std::shared_ptr<fabric::MemoryRegion> temporary;
+      auto region = domain_->regions.region_of(*incoming->buffer, &temporary);
+      if (!region) {
+        incoming->error = region.error();
+        break;
+      }
+      if (temporary != nullptr) incoming->regions.push_back(std::move(temporary));
+      ++incoming->reads_left;
+      if (is_data) core_->counters.data_bytes_by_rma += run.segment.bytes;
+      link_->read(region.value(), target, run.segment.address, run.segment.key,
+                  [this, incoming](const Error& error) {
+                    if (error.code != ErrorCode::kOk) incoming->error = error;
+                    fetched(incoming);
+                  });
+    } else {
+      std::memcpy(target.data(), inline_bytes.data(), target.size());
+      inline_bytes = inline_bytes.subspan(target.size());
+      if (is_data) core_->counters.data_bytes_copied += target.size();
+    }
+    at += run.segment.bytes;
+    if (at == shape.head_bytes()) at = shape.data_offset();
+  }
+  fetched(incoming);
+}
+
+void BatchIntake::fetched(const std::shared_ptr<Incoming>& incoming) {
+  if (--incoming->reads_left > 0 || abandoned_) return;
+  incoming->regions.clear();
+  incoming->ready = true;
+  if (incoming->error.code == ErrorCode::kOk) {
+    const std::span<const uint8_t> body = incoming->body();
+    const wire::BodyShape& shape = incoming->message.shape;
+    const std::span<const uint8_t> head = body.first(shape.head_bytes());
+    const Status head_ok = wire::validate_head(shape, head, incoming->message.head_crc);
+    if (!head_ok) incoming->error = head_ok.error();
+    for (uint32_t i = 0; head_ok && shape.data_bytes > 0 && i < shape.event_count; ++i) {
+      const wire::EventExtent extent = wire::event_extent(head, i);
+      if (extent.data_bytes == 0) continue;
+      if (crc32c(body.subspan(shape.data_offset() + extent.data_offset, extent.data_bytes)) == extent.data_crc) continue;
+      incoming->error = {ErrorCode::k_DATA_CHANGED,
+                         "the data of event " + std::to_string(i) +
+                             " of its batch no longer matches the checksum taken at push: it must not be written to "
+                             "before the event is acknowledged"};
+      break;
+    }
+  }
+  drain(incoming->lane());
+}
+
+void BatchIntake::drain(const LaneKey& key) {
+  const auto it = lanes_.find(key);
+  while (!it->second.empty() && it->second.front()->ready) {
+    const std::shared_ptr<Incoming> incoming = std::move(it->second.front());
+    it->second.pop_front();
+    finish(incoming);
+  }
+  if (it->second.empty()) lanes_.erase(it);
+}
+
+void BatchIntake::finish(const std::shared_ptr<Incoming>& incoming) {
+  const wire::BatchMessage& message = incoming->message;
+  if (incoming->hosted->closing) {
+    refuse(message, {ErrorCode::k_TOPIC_DELETED, "topic '" + incoming->hosted->topic_name + "' was deleted"});
+  } else if (incoming->error.code != ErrorCode::kOk) {
+    incoming->hosted->partition->skip(position_of(message));
+    refuse(message, incoming->error);
+  } else if (!answered_at_once(message, *incoming->hosted, true)) {
+    append(incoming);
+  }
+}
+
+void BatchIntake::append(const std::shared_ptr<Incoming>& incoming) {
+  const wire::BatchMessage& message = incoming->message;
+  partition::AppendRequest request;
+  request.buffer = incoming->buffer;
+  request.shape = message.shape;
+  request.head_crc = message.head_crc;
+  request.producer = position_of(message);
+  core_->counters.batches += 1;
+  core_->counters.events_produced += message.shape.event_count;
+  core_->counters.data_bytes += message.shape.data_bytes;
+  incoming->hosted->partition->append(
+      std::move(request),
+      [this, alive = alive_, token = message.token](Result<partition::AppendOutcome> outcome) {
+        if (!*alive) return;
+        wire::BatchAnswer answer;
+        answer.token = token;
+        if (outcome) {
+          answer.base_id = outcome.value().base_id;
+        } else {
+          answer.code = outcome.error().code;
+          answer.detail = outcome.error().message.substr(0, wire::kDetailBytesMax);
+        }
+        answer_(std::move(answer));
+      });
+}
+
+void BatchIntake::arm_retry() {
+  if (retry_timer_ != 0) return;
+  retry_timer_ = core_->reactor.call_after_ms(kRetryMs, [this] {
+    retry_timer_ = 0;
+    retry_stalled();
+  });
+}
+
+void BatchIntake::retry_stalled() {
+  while (!stalled_.empty() && !abandoned_) {
+    const Stalled& front = stalled_.front();
+    if (!begin(front.message, front.body)) {
+      if (monotonic_ms() - front.since_ms < kNoMemoryMs) break;
+      refuse(front.message, {ErrorCode::k_NO_SPACE, "the server's memory for batches is full; start it with more, or "
+                                                    "let consumers and the disk catch up and push again"});
+    }
+    stalled_.pop_front();
+  }
+  if (!stalled_.empty()) arm_retry();
+}
+
+}  // namespace diaspora::server

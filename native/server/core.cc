@@ -1,0 +1,59 @@
+#include "server/core.h"
+
+#include "server/topic_table.h"
+
+namespace diaspora::server {
+
+Result<fabric::MemoryRegion*> RegionCache::region_of(const Buffer& buffer,
+                                                     std::shared_ptr<fabric::MemoryRegion>* temporary) {
+  if (!domain_->needs_local_registration()) return nullptr;
+  const Arena& arena = buffer.arena();
+  const auto known = regions_.find(arena.number);
+  if (known != regions_.end()) return known->second.get();
+  auto region = domain_->register_memory(arena.base, arena.bytes, fabric::Access::kLocal);
+  if (!region) return region.error();
+  fabric::MemoryRegion* raw = region.value().get();
+  if (arena.bytes > BufferPool::kArenaBytes) {
+    *temporary = region.take();
+  } else {
+    regions_.emplace(arena.number, region.take());
+    ++*count_;
+  }
+  return raw;
+}
+
+ServedDomain::ServedDomain(Reactor* reactor_in, std::unique_ptr<fabric::Domain> domain_in,
+                           std::atomic<uint64_t>* registrations)
+    : reactor(reactor_in),
+      domain(std::move(domain_in)),
+      poller(domain.get()),
+      regions(domain.get(), registrations) {
+  reactor->add_poller(&poller);
+}
+
+ServedDomain::~ServedDomain() { reactor->remove_poller(&poller); }
+
+Result<BufferRef> Core::allocate(size_t bytes) {
+  Result<BufferRef> buffer = pool->allocate(bytes);
+  if (buffer || buffer.error().code != ErrorCode::k_RESOURCE_EXHAUSTED) return buffer;
+  // Twice the need: fewer calls, as evicting walks over all partitions.
+  if (topics->release_cache(2 * bytes) == 0) return buffer;
+  return pool->allocate(bytes);
+}
+
+Result<ServedDomain*> Core::domain(const fabric::ProviderInfo& provider, const std::string& bind_address) {
+  const std::pair<std::string, std::string> key{provider.name, provider.same_host_only ? "" : bind_address};
+  const auto known = domains.find(key);
+  if (known != domains.end()) return known->second.get();
+  fabric::FabricOptions fabric_options;
+  fabric_options.provider = provider.name;
+  fabric_options.bind_address = bind_address;
+  auto opened = fabric::open_domain(provider, fabric_options);
+  if (!opened) return opened.error();
+  auto served = std::make_unique<ServedDomain>(&reactor, opened.take(), &counters.registrations);
+  ServedDomain* raw = served.get();
+  domains.emplace(key, std::move(served));
+  return raw;
+}
+
+}  // namespace diaspora::server

@@ -1,0 +1,83 @@
+// What the parts of one server share: its reactor, memory, topics, fabric domains and counters.
+//
+// Thread: the server's reactor, except `counters` (atomic) and `reactor.post`. Owner: ServerImpl.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/buffer_pool.h"
+#include "base/reactor.h"
+#include "fabric/fabric.h"
+#include "partition/storage.h"
+#include "server/server.h"
+#include "session/link.h"
+
+namespace diaspora::server {
+
+class TopicTable;
+
+// Registrations of the pool's arenas in one domain: each arena once, for local access only. No server memory is ever
+// registered with remote access (DESIGN: only servers initiate RMA).
+class RegionCache {
+ public:
+  RegionCache(fabric::Domain* domain, std::atomic<uint64_t>* count) : domain_(domain), count_(count) {}
+  // The region that covers `buffer`; null when the provider needs none. Arenas made for one large batch are registered
+  // anew each time and kept by `*temporary`, as they go away with the batch.
+  Result<fabric::MemoryRegion*> region_of(const Buffer& buffer, std::shared_ptr<fabric::MemoryRegion>* temporary);
+
+ private:
+  fabric::Domain* domain_;
+  std::atomic<uint64_t>* count_;  // of registrations, for the server's counters
+  std::unordered_map<uint64_t, std::unique_ptr<fabric::MemoryRegion>> regions_;  // by arena number
+};
+
+// One provider on one interface, polled by the server's reactor.
+struct ServedDomain {
+  ServedDomain(Reactor* reactor_in, std::unique_ptr<fabric::Domain> domain_in, std::atomic<uint64_t>* registrations);
+  ~ServedDomain();
+  Reactor* reactor;
+  std::unique_ptr<fabric::Domain> domain;
+  session::DomainPoller poller;
+  RegionCache regions;
+};
+
+struct AtomicCounters {
+  std::atomic<uint64_t> data_bytes_by_rma{0};
+  std::atomic<uint64_t> data_bytes_copied{0};
+  std::atomic<uint64_t> data_bytes{0};
+  std::atomic<uint64_t> events_produced{0};
+  std::atomic<uint64_t> events_consumed{0};
+  std::atomic<uint64_t> batches{0};
+  std::atomic<uint64_t> sessions{0};
+  std::atomic<uint64_t> registrations{0};
+};
+
+struct Core {
+  explicit Core(ServerOptions options_in) : options(std::move(options_in)) {}
+  void log(bool warn, const std::string& line) const {
+    if (options.log) options.log(warn, line);
+  }
+  // Memory for a batch. When the pool is at its bound cached batches are given up for it.
+  Result<BufferRef> allocate(size_t bytes);
+  // The domain of `provider` on the interface `bind_address`, opened on first use.
+  Result<ServedDomain*> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);
+
+  ServerOptions options;
+  Reactor reactor;
+  std::shared_ptr<BufferPool> pool;
+  std::unique_ptr<partition::Storage> storage;
+  std::unique_ptr<TopicTable> topics;
+  std::vector<fabric::ProviderInfo> providers;  // best first
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<ServedDomain>> domains;
+  AtomicCounters counters;
+};
+
+}  // namespace diaspora::server

@@ -1,0 +1,340 @@
+#include "server/subscription.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/crc32c.h"
+
+namespace diaspora::server {
+
+namespace {
+
+// Room for header and fixed part of a delivery with its list of retired windows.
+constexpr uint64_t kDeliveryFixedMax = 512;
+
+// Bounds on what one subscription has under way, so that a fast consumer does not fill the link for the others.
+constexpr size_t kOutgoingMax = 32;
+constexpr uint64_t kRmaBytesMax = uint64_t{8} << 20;
+
+}  // namespace
+
+// A partition of the subscription and how far it was sent.
+struct Subscription::Cursor : partition::CommitObserver {
+  Cursor(Subscription* owner_in, std::shared_ptr<HostedPartition> hosted_in, EventId next_in)
+      : owner(owner_in), hosted(std::move(hosted_in)), next(next_in) {
+    hosted->partition->add_observer(this);
+  }
+  ~Cursor() override { detach(); }
+  void on_commit() override { owner->pump(); }
+  void detach() {
+    if (attached && !hosted->closing) hosted->partition->remove_observer(this);
+    attached = false;
+  }
+  bool has_current() const {
+    return current && next.value < current->base_id.value + current->shape.event_count;
+  }
+
+  Subscription* owner;
+  std::shared_ptr<HostedPartition> hosted;
+  EventId next;
+  std::optional<partition::StoredBatch> current;
+  bool reading = false;
+  bool attached = true;  // false: failed or dropped
+};
+
+// Consecutive events of a stored batch: [first, last).
+struct Subscription::Slice {
+  const partition::StoredBatch* batch = nullptr;
+  uint32_t first = 0;
+  uint32_t last = 0;
+  uint32_t metadata_begin = 0;
+  uint32_t metadata_end = 0;
+  uint64_t data_begin = 0;
+  uint64_t data_end = 0;
+  uint64_t largest_data = 0;
+
+  uint64_t head_bytes() const { return uint64_t{last - first} * wire::kEventEntryBytes + (metadata_end - metadata_begin); }
+  uint64_t data_bytes() const { return data_end - data_begin; }
+  bool is_whole() const { return first == 0 && last == batch->shape.event_count; }
+  std::span<const uint8_t> stored_head() const { return {batch->body(), batch->shape.head_bytes()}; }
+  std::span<const uint8_t> data() const { return {batch->data() + data_begin, data_bytes()}; }
+
+  // Extends the slice by one event if the result still satisfies `allowed`.
+  template <typename Allowed>
+  bool extend(const Allowed& allowed) {
+    const wire::EventExtent extent = wire::event_extent(stored_head(), last);
+    Slice longer = *this;
+    if (first == last) {
+      longer.metadata_begin = extent.metadata_offset;
+      longer.data_begin = extent.data_offset;
+    }
+    ++longer.last;
+    longer.metadata_end = extent.metadata_offset + extent.metadata_bytes;
+    longer.data_end = extent.data_offset + extent.data_bytes;
+    longer.largest_data = std::max(largest_data, extent.data_bytes);
+    if (!allowed(longer)) return false;
+    *this = longer;
+    return true;
+  }
+
+  // Table and metadata with ends re-based to this slice.
+  std::vector<uint8_t> rebased_head() const {
+    std::vector<uint8_t> head(head_bytes());
+    for (uint32_t i = first; i < last; ++i) {
+      wire::EventEntry entry = wire::decode_event_entry(batch->body() + size_t{i} * wire::kEventEntryBytes);
+      entry.metadata_end -= metadata_begin;
+      entry.data_end -= data_begin;
+      wire::encode_event_entry(entry, head.data() + size_t{i - first} * wire::kEventEntryBytes);
+    }
+    const uint8_t* metadata = batch->body() + batch->shape.table_bytes();
+    std::copy(metadata + metadata_begin, metadata + metadata_end,
+              head.begin() + static_cast<ptrdiff_t>(uint64_t{last - first} * wire::kEventEntryBytes));
+    return head;
+  }
+};
+
+// A delivery on its way: sent when its writes are complete and everything before it was sent.
+struct Subscription::Outgoing {
+  std::vector<uint8_t> message;
+  std::vector<uint8_t> body;
+  size_t writes_left = 0;
+  std::vector<BufferRef> buffers;  // what the writes read from
+  std::vector<std::shared_ptr<fabric::MemoryRegion>> regions;
+};
+
+Subscription::Subscription(Core* core, ServedDomain* domain, session::Link* link, Options options)
+    : core_(core), domain_(domain), link_(link), options_(std::move(options)), alive_(std::make_shared<bool>(true)) {}
+
+Subscription::~Subscription() { *alive_ = false; }
+
+Status Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t position) {
+  const partition::Partition& partition = *hosted->partition;
+  EventId next(position);
+  if (position == wire::kStartAtBeginning) next = partition.first_id();
+  if (position == wire::kStartAtEnd) next = partition.next_id();
+  if (position == wire::kStartAtCursor) {
+    next = partition.cursor(options_.consumer).value_or(partition.first_id());
+    next = std::max(next, partition.first_id());
+  }
+  if (next < partition.first_id() || next > partition.next_id()) {
+    return {ErrorCode::k_OFFSET_OUT_OF_RANGE,
+            "event " + std::to_string(next.value) + " of topic '" + hosted->topic_name + "' partition " +
+                std::to_string(hosted->index.value) + " is not kept: the oldest is " +
+                std::to_string(partition.first_id().value) + ", the next will be " +
+                std::to_string(partition.next_id().value)};
+  }
+  cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), next));
+  return {};
+}
+
+void Subscription::grant(const wire::CreditMessage& credit) {
+  deliveries_ += credit.deliveries;
+  windows_.insert(windows_.end(), credit.windows.begin(), credit.windows.end());
+  pump();
+}
+
+void Subscription::drop(const HostedPartition* hosted) {
+  for (const std::unique_ptr<Cursor>& cursor : cursors_) {
+    if (cursor->hosted.get() != hosted || !cursor->attached) continue;
+    fail(cursor.get(), {ErrorCode::k_TOPIC_DELETED, "topic '" + hosted->topic_name + "' was deleted"});
+  }
+}
+
+void Subscription::fail(Cursor* cursor, const Error& error) {
+  cursor->detach();
+  cursor->current.reset();
+  wire::SubscriptionErrorMessage message;
+  message.subscription = options_.id;
+  message.partition = cursor->hosted->index;
+  message.code = error.code;
+  message.detail = error.message.substr(0, wire::kDetailBytesMax);
+  wire::encode(message, &encoded_);
+  link_->send(encoded_);
+}
+
+void Subscription::pump() {
+  if (pumping_) return;
+  pumping_ = true;
+  size_t idle = 0;
+  while (deliveries_ > 0 && idle < cursors_.size() && outgoing_.size() < kOutgoingMax &&
+         link_->rma_bytes_in_flight() < kRmaBytesMax) {
+    Cursor* cursor = cursors_[next_cursor_ % cursors_.size()].get();
+    ++next_cursor_;
+    idle = pump_cursor(cursor) ? 0 : idle + 1;
+  }
+  pumping_ = false;
+}
+
+// Sends one delivery of this partition. False: nothing to send now.
+bool Subscription::pump_cursor(Cursor* cursor) {
+  if (!cursor->attached || cursor->reading) return false;
+  if (!cursor->has_current() && !load(cursor)) return false;
+  Slice slice;
+  slice.batch = &*cursor->current;
+  slice.first = static_cast<uint32_t>(cursor->next.value - cursor->current->base_id.value);
+  slice.last = slice.first;
+  wire::DeliveryMessage message;
+  if (!choose_placement(&slice, &message)) return false;
+  send(cursor, slice, std::move(message));
+  return true;
+}
+
+// True: cursor->current covers cursor->next.
+bool Subscription::load(Cursor* cursor) {
+  cursor->current.reset();
+  if (cursor->next >= cursor->hosted->partition->next_id()) return false;
+  cursor->reading = true;
+  cursor->hosted->partition->read(cursor->next,
+                                  [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
+                                    if (*alive) loaded(cursor, std::move(batch));
+                                  });
+  return cursor->has_current();
+}
+
+void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) {
+  cursor->reading = false;
+  if (!cursor->attached) return;
+  if (!batch) return fail(cursor, batch.error());
+  cursor->current = batch.take();
+  pump();  // does nothing inside pump() itself
+}
+
+// Decides how many events go and where. The rest of a batch that fits into a message goes inline; otherwise data goes
+// to a window. False: it must wait for a window.
+bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message) {
+  const uint64_t inline_max = options_.message_bytes - kDeliveryFixedMax;
+  uint32_t last = slice->batch->shape.event_count;
+  if (options_.batch_events > 0) last = std::min(last, slice->first + options_.batch_events);
+  const Slice empty = *slice;
+  while (slice->last < last && slice->extend([&](const Slice& s) {
+    if (!options_.full_data) return s.head_bytes() <= inline_max;
+    return s.head_bytes() + s.data_bytes() <= inline_max && s.largest_data < options_.zero_copy_threshold;
+  })) {
+  }
+  const bool everything = slice->last == last || (!options_.full_data && slice->last > slice->first);
+  if (everything) {
+    message->head.kind = wire::Placement::Kind::kInline;
+    const bool has_data = options_.full_data && slice->data_bytes() > 0;
+    message->data.kind = has_data ? wire::Placement::Kind::kInline : wire::Placement::Kind::kNone;
+    return true;
+  }
+  if (windows_.empty()) return false;
+  const uint64_t window_bytes = windows_.front().memory.bytes;
+  const auto in_window = [&](const Slice& s) {
+    const bool head_inline = s.head_bytes() <= inline_max;
+    const uint64_t data = options_.full_data ? s.data_bytes() : 0;
+    return (head_inline ? 0 : align_up(s.head_bytes(), wire::kDataAlignment)) + align_up(data, wire::kDataAlignment);
+  };
+  const auto fill_up_to = [&](uint64_t room) {
+    *slice = empty;
+    while (slice->last < last && slice->extend([&](const Slice& s) {
+      const bool single = s.last - s.first == 1;
+      return (single || s.head_bytes() <= inline_max) && in_window(s) <= room;
+    })) {
+    }
+    return slice->last > slice->first;
+  };
+  bool deferred = false;
+  if (!fill_up_to(window_bytes - window_fill_)) {
+    if (!fill_up_to(window_bytes)) {
+      // One event larger than a window: its data is left to the client to fetch.
+      deferred = true;
+      *slice = empty;
+      slice->extend([](const Slice&) { return true; });
+    }
+    const bool head_inline = slice->head_bytes() <= inline_max;
+    if ((!deferred || !head_inline) && window_fill_ > 0) {
+      if (windows_.size() < 2) return false;
+      retired_.push_back(windows_.front().id);
+      windows_.pop_front();
+      window_fill_ = 0;
+    }
+  }
+  const auto take_window = [&](uint64_t bytes) {
+    wire::Placement placement{wire::Placement::Kind::kWindow, windows_.front().id, window_fill_};
+    window_fill_ += align_up(bytes, wire::kDataAlignment);
+    return placement;
+  };
+  message->head.kind = wire::Placement::Kind::kInline;
+  if (slice->head_bytes() > inline_max) message->head = take_window(slice->head_bytes());
+  if (deferred) {
+    message->data.kind = wire::Placement::Kind::kDeferred;
+  } else if (options_.full_data && slice->data_bytes() > 0) {
+    message->data = take_window(slice->data_bytes());
+  }
+  return true;
+}
+
+void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message) {
+  auto outgoing = std::make_shared<Outgoing>();
+  outgoing->writes_left = 1;  // this function itself
+  const uint32_t count = slice.last - slice.first;
+  message.subscription = options_.id;
+  message.partition = cursor->hosted->index;
+  message.first_id = cursor->next;
+  message.shape = {count, slice.metadata_end - slice.metadata_begin, slice.data_bytes()};
+  message.retired_windows = std::exchange(retired_, {});
+  std::vector<uint8_t> head;
+  if (slice.is_whole()) {
+    head.assign(slice.stored_head().begin(), slice.stored_head().end());
+    message.head_crc = slice.batch->head_crc;
+  } else {
+    head = slice.rebased_head();
+    message.head_crc = crc32c(head);
+  }
+  if (message.head.kind == wire::Placement::Kind::kInline) {
+    outgoing->body = std::move(head);
+  } else {
+    // Rare (metadata near its limit): through a pool buffer, as a window is written from registered memory only.
+    Result<BufferRef> buffer = core_->allocate(head.size());
+    if (!buffer) return fail(cursor, buffer.error());
+    std::copy(head.begin(), head.end(), buffer.value()->data());
+    write_to_window(outgoing, message.head, {buffer.value()->data(), head.size()}, buffer.value());
+  }
+  if (message.data.kind == wire::Placement::Kind::kInline) {
+    outgoing->body.insert(outgoing->body.end(), slice.data().begin(), slice.data().end());
+    core_->counters.data_bytes_copied += slice.data_bytes();
+  } else if (message.data.kind == wire::Placement::Kind::kWindow) {
+    core_->counters.data_bytes_by_rma += slice.data_bytes();
+    write_to_window(outgoing, message.data, slice.data(), slice.batch->buffer);
+  }
+  if (options_.full_data) core_->counters.data_bytes += slice.data_bytes();
+  core_->counters.events_consumed += count;
+  wire::encode(message, static_cast<uint32_t>(outgoing->body.size()), &outgoing->message);
+  outgoing_.push_back(outgoing);
+  cursor->next = EventId(cursor->next.value + count);
+  --deliveries_;
+  --outgoing->writes_left;
+  flush_ready();
+}
+
+void Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
+                                   std::span<const uint8_t> bytes, const BufferRef& buffer) {
+  const auto window = std::find_if(windows_.begin(), windows_.end(),
+                                   [&](const wire::Window& w) { return w.id == placement.window_id; });
+  DIASPORA_CHECK(window != windows_.end());
+  std::shared_ptr<fabric::MemoryRegion> temporary;
+  const auto region = domain_->regions.region_of(*buffer, &temporary);
+  // Registration of memory that RMA reads have used already cannot fail for a reason that the session survives.
+  DIASPORA_CHECK(region.ok());
+  outgoing->buffers.push_back(buffer);
+  if (temporary != nullptr) outgoing->regions.push_back(std::move(temporary));
+  ++outgoing->writes_left;
+  link_->write(region.value(), bytes, window->memory.address + placement.offset, window->memory.key,
+               [this, alive = alive_, outgoing](const Error& error) {
+                 if (!*alive || error.code != ErrorCode::kOk) return;  // the link has failed: the session ends
+                 --outgoing->writes_left;
+                 flush_ready();
+                 pump();
+               });
+}
+
+void Subscription::flush_ready() {
+  while (!outgoing_.empty() && outgoing_.front()->writes_left == 0) {
+    const std::shared_ptr<Outgoing> outgoing = std::move(outgoing_.front());
+    outgoing_.pop_front();
+    link_->send(outgoing->message, outgoing->body);
+  }
+}
+
+}  // namespace diaspora::server

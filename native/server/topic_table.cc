@@ -1,0 +1,188 @@
+#include "server/topic_table.h"
+
+#include <cstring>
+
+namespace diaspora::server {
+
+namespace {
+
+std::vector<uint8_t> pack_placement(const std::vector<Uuid>& placement) {
+  std::vector<uint8_t> bytes;
+  for (const Uuid& server : placement) bytes.insert(bytes.end(), server.bytes.begin(), server.bytes.end());
+  return bytes;
+}
+
+std::vector<Uuid> unpack_placement(const std::vector<uint8_t>& bytes) {
+  std::vector<Uuid> placement(bytes.size() / sizeof(Uuid::bytes));
+  for (size_t i = 0; i < placement.size(); ++i) {
+    std::memcpy(placement[i].bytes.data(), bytes.data() + i * sizeof(Uuid::bytes), sizeof(Uuid::bytes));
+  }
+  return placement;
+}
+
+partition::TopicEntry to_entry(const wire::TopicRecord& record) {
+  partition::TopicEntry entry;
+  entry.name = record.name;
+  entry.uuid = record.uuid;
+  entry.state = static_cast<partition::TopicState>(record.state);
+  entry.kind = static_cast<partition::PartitionKind>(record.manager);
+  entry.durability = static_cast<partition::Durability>(record.durability);
+  entry.partition_count = static_cast<uint32_t>(record.placement.size());
+  entry.placement = pack_placement(record.placement);
+  entry.config = record.config;
+  return entry;
+}
+
+// Answers `done` once, after `left` more parts, with the first error.
+struct Gather {
+  size_t left = 0;
+  Status status;
+  partition::StatusCallback done;
+  void part(const Status& result) {
+    if (status.ok()) status = result;
+    if (--left == 0) done(status);
+  }
+};
+
+}  // namespace
+
+wire::TopicRecord TopicTable::to_record(const partition::TopicEntry& entry) const {
+  wire::TopicRecord record;
+  record.name = entry.name;
+  record.uuid = entry.uuid;
+  record.state = static_cast<wire::TopicState>(entry.state);
+  record.manager = static_cast<wire::ManagerKind>(entry.kind);
+  record.durability = static_cast<uint8_t>(entry.durability);
+  record.placement = unpack_placement(entry.placement);
+  record.config = entry.config;
+  return record;
+}
+
+Status TopicTable::open_all() {
+  for (const partition::TopicEntry& entry : core_->storage->entries()) {
+    const Status opened = open_partitions(entry);
+    if (!opened) return opened;
+  }
+  return {};
+}
+
+Status TopicTable::open_partitions(const partition::TopicEntry& entry) {
+  const std::vector<Uuid> placement = unpack_placement(entry.placement);
+  Partitions& partitions = open_[entry.uuid];
+  partitions.resize(placement.size());
+  for (uint32_t i = 0; i < placement.size(); ++i) {
+    if (placement[i] != core_->storage->server_uuid() || partitions[i] != nullptr) continue;
+    auto opened = core_->storage->open_partition(entry, PartitionIndex(i), &core_->reactor);
+    if (!opened) return opened.status();
+    const partition::RecoveryReport& report = opened.value().report;
+    if (report.torn_bytes > 0) {
+      core_->log(true, "topic " + entry.name + " partition " + std::to_string(i) + ": cut a torn tail of " +
+                           std::to_string(report.torn_bytes) + " bytes; " + report.detail);
+    }
+    auto hosted = std::make_shared<HostedPartition>();
+    hosted->topic = entry.uuid;
+    hosted->topic_name = entry.name;
+    hosted->index = PartitionIndex(i);
+    hosted->partition = std::move(opened.value().partition);
+    partitions[i] = std::move(hosted);
+  }
+  return {};
+}
+
+Status TopicTable::put(const wire::TopicRecord& record) {
+  const Status valid = wire::validate_name(record.name);
+  if (!valid) return valid;
+  for (const partition::TopicEntry& other : core_->storage->entries()) {
+    if (other.name != record.name || other.uuid == record.uuid) continue;
+    if (other.state == partition::TopicState::kCreating) continue;  // never finished: the name is free
+    return {ErrorCode::k_TOPIC_EXISTS, "topic '" + record.name + "' exists already"};
+  }
+  const partition::TopicEntry entry = to_entry(record);
+  const Status stored = core_->storage->put(entry);
+  if (!stored || entry.state == partition::TopicState::kDeleting) return stored;
+  return open_partitions(entry);
+}
+
+void TopicTable::remove(const Uuid& topic, partition::StatusCallback done) {
+  Partitions partitions;
+  const auto it = open_.find(topic);
+  if (it != open_.end()) {
+    partitions = std::move(it->second);
+    open_.erase(it);
+  }
+  close_partitions(partitions, [this, topic, done = std::move(done)](const Status& closed) {
+    // What could not be written any more is deleted anyway.
+    static_cast<void>(closed);
+    Status removed = core_->storage->remove(topic);
+    if (removed) removed = core_->storage->remove_partition_files(topic);
+    done(removed);
+  });
+}
+
+void TopicTable::close_partitions(const Partitions& partitions, partition::StatusCallback done) {
+  auto gather = std::make_shared<Gather>();
+  gather->left = 1;
+  gather->done = std::move(done);
+  for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
+    if (hosted == nullptr) continue;
+    hosted->closing = true;
+    if (on_closing) on_closing(hosted.get());
+    ++gather->left;
+    hosted->partition->close([gather, hosted, reactor = &core_->reactor](const Status& status) {
+      // From a pass of its own: a partition may not be destroyed inside its callback.
+      reactor->post([gather, hosted, status] {
+        hosted->partition.reset();
+        gather->part(status);
+      });
+    });
+  }
+  gather->part({});
+}
+
+std::vector<wire::TopicRecord> TopicTable::list(const std::string& name) const {
+  std::vector<wire::TopicRecord> records;
+  for (const partition::TopicEntry& entry : core_->storage->entries()) {
+    if (name.empty() || entry.name == name) records.push_back(to_record(entry));
+  }
+  return records;
+}
+
+Result<std::vector<wire::PartitionStatus>> TopicTable::status(const Uuid& topic) const {
+  const auto it = open_.find(topic);
+  if (it == open_.end()) return {ErrorCode::k_TOPIC_NOT_FOUND, "the topic is not on this server"};
+  std::vector<wire::PartitionStatus> rows;
+  for (const std::shared_ptr<HostedPartition>& hosted : it->second) {
+    if (hosted == nullptr) continue;
+    rows.push_back({hosted->index, hosted->partition->first_id(), hosted->partition->next_id()});
+  }
+  return rows;
+}
+
+Result<std::shared_ptr<HostedPartition>> TopicTable::find(const Uuid& topic, PartitionIndex index) const {
+  const auto it = open_.find(topic);
+  if (it == open_.end()) return {ErrorCode::k_TOPIC_NOT_FOUND, "the topic does not exist on this server (any more)"};
+  if (index.value >= it->second.size() || it->second[index.value] == nullptr) {
+    return {ErrorCode::k_INVALID_PARTITION, "partition " + std::to_string(index.value) + " is not on this server"};
+  }
+  return it->second[index.value];
+}
+
+size_t TopicTable::release_cache(size_t bytes) {
+  size_t released = 0;
+  for (auto& [topic, partitions] : open_) {
+    for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
+      if (released >= bytes) return released;
+      if (hosted != nullptr) released += hosted->partition->release_cache(bytes - released);
+    }
+  }
+  return released;
+}
+
+void TopicTable::close_all(partition::StatusCallback done) {
+  Partitions all;
+  for (auto& [topic, partitions] : open_) all.insert(all.end(), partitions.begin(), partitions.end());
+  open_.clear();
+  close_partitions(all, std::move(done));
+}
+
+}  // namespace diaspora::server

@@ -1,0 +1,61 @@
+// The topics of this server and its open partitions.
+//
+// Thread: the server's reactor (open_all: before the reactor runs). Owner: Core. Creating a topic and recovering its
+// partitions blocks the reactor for some milliseconds: rare, and simpler than a half-created state.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/ids.h"
+#include "partition/storage.h"
+#include "server/core.h"
+#include "wire/control.h"
+
+namespace diaspora::server {
+
+// A partition that this server owns. Sessions share it; once `closing` is set its partition may not be called.
+struct HostedPartition {
+  Uuid topic;
+  std::string topic_name;
+  PartitionIndex index;
+  std::unique_ptr<partition::Partition> partition;
+  bool closing = false;
+};
+
+class TopicTable {
+ public:
+  explicit TopicTable(Core* core) : core_(core) {}
+
+  // Opens every partition that the catalogue gives this server, and reports what recovery found.
+  Status open_all();
+  // TOPIC_EXISTS when another topic of that name is active or being deleted; one that was never finished is replaced.
+  Status put(const wire::TopicRecord& record);
+  // Closes the partitions (on_closing is called for each first), deletes their files and the entry, then answers.
+  void remove(const Uuid& topic, partition::StatusCallback done);
+  std::vector<wire::TopicRecord> list(const std::string& name) const;  // empty name: all
+  Result<std::vector<wire::PartitionStatus>> status(const Uuid& topic) const;
+
+  // TOPIC_NOT_FOUND, INVALID_PARTITION.
+  Result<std::shared_ptr<HostedPartition>> find(const Uuid& topic, PartitionIndex index) const;
+  size_t release_cache(size_t bytes);
+  // Flushes and closes everything; `done` gets the first error.
+  void close_all(partition::StatusCallback done);
+
+  // Sessions drop what they have on a partition when it is about to close.
+  std::function<void(HostedPartition*)> on_closing;
+
+ private:
+  using Partitions = std::vector<std::shared_ptr<HostedPartition>>;  // by index; null: another server's
+  Status open_partitions(const partition::TopicEntry& entry);
+  void close_partitions(const Partitions& partitions, partition::StatusCallback done);
+  wire::TopicRecord to_record(const partition::TopicEntry& entry) const;
+
+  Core* core_;
+  std::unordered_map<Uuid, Partitions> open_;
+};
+
+}  // namespace diaspora::server
