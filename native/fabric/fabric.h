@@ -24,8 +24,8 @@ struct ProviderInfo {
   std::string name;            // exact libfabric provider name ("net", "tcp", "shm", "verbs;ofi_rxm", ...) or "local"
   std::string family;          // wire compatibility: "xnet", "shm-1", "shm-2", "verbs;ofi_rxm", ..., "local"
   std::string fabric_version;  // of libfabric, for example "1.17"; empty for local
-  uint64_t message_bytes_max =
-      0;                        // largest post_send that never exposes the sender's buffer, bytes (<= kMessageBytesMax)
+  // Largest post_send that never exposes the sender's buffer, bytes (<= kMessageBytesMax).
+  uint64_t message_bytes_max = 0;
   bool has_wait_fd = false;     // false: poll, and ring doorbells (shm)
   bool same_host_only = false;  // shm, local
   int preference = 0;           // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
@@ -84,7 +84,7 @@ class Endpoint {
 
   // This endpoint's address, to be carried to the peer over the control connection.
   virtual Result<std::vector<uint8_t>> address() = 0;
-  // Sets the one peer of this endpoint. Never blocks; the connection comes up with the first operation.
+  // Sets the one peer of this endpoint, once. Never blocks; the connection comes up with the first operation.
   virtual Status connect(std::span<const uint8_t> peer_address) = 0;
 
   // `region` covers the memory where the provider asks for local registration; may be null otherwise (see

@@ -176,6 +176,7 @@ Result<std::vector<uint8_t>> LocalEndpoint::address() {
 
 Status LocalEndpoint::connect(std::span<const uint8_t> peer_address) {
   if (!open_) return failure();
+  if (connected_) return {ErrorCode::k_INVALID_STATE, "the endpoint has a peer already"};
   ByteReader reader(peer_address);
   const uint64_t id = reader.u64();
   if (!reader.finished()) return {ErrorCode::k_PROTOCOL, "not an address of the local provider"};

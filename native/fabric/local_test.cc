@@ -13,9 +13,10 @@ namespace {
 // Progress, then sleep on the descriptor until something comes.
 void drive(Domain* domain, const std::function<bool()>& done) {
   const auto end = std::chrono::steady_clock::now() + kWatchdog;
-  while (!done() && std::chrono::steady_clock::now() < end) {
-    if (domain->progress() > 0 || done()) continue;
-    if (!domain->prepare_wait()) continue;
+  while (std::chrono::steady_clock::now() < end) {
+    const bool idle = domain->progress() == 0;
+    if (done()) return;
+    if (!idle || !domain->prepare_wait()) continue;
     pollfd entry{domain->wait_fd(), POLLIN, 0};
     ASSERT_GE(poll(&entry, 1, 5000), 0);
   }

@@ -259,9 +259,11 @@ int open_descriptors() {
 
 TEST_P(ProviderTest, EndpointsCreatedAgainAndAgainLeakNoDescriptors) {
   const auto round = [&] {
-    Result<std::unique_ptr<Endpoint>> fresh = pair_->b.domain->create_endpoint();
-    ASSERT_TRUE(fresh.ok()) << fresh.error().message;
-    pair_->b.endpoint = fresh.take();
+    for (Side* side : {&pair_->a, &pair_->b}) {
+      Result<std::unique_ptr<Endpoint>> fresh = side->domain->create_endpoint();
+      ASSERT_TRUE(fresh.ok()) << fresh.error().message;
+      side->endpoint = fresh.take();
+    }
     ASSERT_TRUE(pair_->b.endpoint->connect(pair_->a.endpoint->address().value()).ok());
     ASSERT_TRUE(pair_->a.endpoint->connect(pair_->b.endpoint->address().value()).ok());
     exchange_message(pair_.get(), &pair_->b, &pair_->a, 100);
@@ -342,8 +344,9 @@ TEST_P(ProtectedProviderTest, KeysAreRandom) {
 
 std::string name_of(const testing::TestParamInfo<std::string>& provider) { return provider.param; }
 
-INSTANTIATE_TEST_SUITE_P(Providers, ProviderTest, testing::Values(std::string("local")), name_of);
-INSTANTIATE_TEST_SUITE_P(Providers, ProtectedProviderTest, testing::Values(std::string("local")), name_of);
+INSTANTIATE_TEST_SUITE_P(Providers, ProviderTest, testing::Values(std::string("local"), std::string("tcp")), name_of);
+INSTANTIATE_TEST_SUITE_P(Providers, ProtectedProviderTest, testing::Values(std::string("local"), std::string("tcp")),
+                         name_of);
 
 }  // namespace
 }  // namespace diaspora::fabric

@@ -1,0 +1,45 @@
+// Everything that differs between providers, as data: one row each. No other code asks for a provider's name.
+//
+// Rows that no machine of ours has (verbs, efa, cxi) come from libfabric's manual pages and sources.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace diaspora::fabric {
+
+// Where the descriptor to sleep on comes from.
+enum class WaitObject {
+  kNone,     // there is none: poll
+  kQueue,    // from the completion queue; fi_trywait says when sleeping is safe
+  kWaitSet,  // from a wait set that the queue belongs to: where fi_trywait does nothing
+};
+
+struct ProviderPolicy {
+  std::string name;    // exact prov_name
+  std::string option;  // what FabricOptions::provider may call it besides its name
+  std::string family;
+  size_t message_bytes_max = 0;
+  int preference = 0;
+  bool same_host_only = false;
+  bool named_by_ip = false;  // its address is the interface's IP: ask fi_getinfo for that one
+  WaitObject wait_object = WaitObject::kNone;
+  bool automatic = true;           // `auto` may take it
+  bool leaves_files = false;       // a killed process leaves files in /dev/shm
+  bool needs_process_vm = false;   // useless where processes may not read each other's memory
+  bool own_address_table = false;  // one address table for each endpoint, else one for the domain
+  size_t queue_size = 0;           // transmit and receive queue of an endpoint; 0 = the provider's default
+};
+
+// Rows for this version of libfabric, best first.
+std::vector<ProviderPolicy> provider_policies(uint32_t library_version);
+
+// The row that `name` (a provider's exact name) has, or a careful one for names that have none.
+ProviderPolicy policy_for(uint32_t library_version, const std::string& name);
+
+// Rows that `option` ("auto", an option name or an exact provider name) allows, best first.
+std::vector<ProviderPolicy> policies_for_option(uint32_t library_version, const std::string& option);
+
+}  // namespace diaspora::fabric
