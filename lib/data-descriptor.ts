@@ -109,7 +109,10 @@ export class DataDescriptor {
       checkLength('offset', offset);
       checkLength('size', size);
       if (offset < end) {
-        throw new DiasporaError('INVALID_DESCRIPTOR', `the range at ${offset} begins before the last one ends (${end})`);
+        throw new DiasporaError(
+          'INVALID_DESCRIPTOR',
+          `the range at ${offset} begins before the last one ends (${end})`,
+        );
       }
       end = offset + size;
       if (end > this.size) {

@@ -86,12 +86,7 @@ export function fromNative(thrown: unknown, operands: ErrorOperands = {}): Diasp
 }
 
 /** Of one environment's own making: `value` is a DiasporaError, or becomes one of `code` that has it as its cause. */
-export function wrapError(
-  code: ErrorCode,
-  what: string,
-  value: unknown,
-  operands: ErrorOperands = {},
-): DiasporaError {
+export function wrapError(code: ErrorCode, what: string, value: unknown, operands: ErrorOperands = {}): DiasporaError {
   if (value instanceof DiasporaError) return value;
   const text = value instanceof Error ? value.message : String(value);
   return new DiasporaError(code, `${what}: ${text}`, { ...operands, cause: value });

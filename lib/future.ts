@@ -23,8 +23,8 @@ export interface FutureSource<T> {
 /** The result of an asynchronous operation: awaitable, and waitable without the event loop. */
 export class Future<T> implements PromiseLike<T> {
   // `declare`: these are written by the constructor alone, one store each; this object is made once per push.
-  private declare readonly source: FutureSource<T>;
-  private declare readonly index: number;
+  declare private readonly source: FutureSource<T>;
+  declare private readonly index: number;
 
   /** @internal */
   constructor(source: FutureSource<T>, index: number) {
@@ -86,9 +86,11 @@ export class Future<T> implements PromiseLike<T> {
 /** A source with one result, settled by its owner. Internal. */
 export class Completion<T> implements FutureSource<T> {
   settled = false;
+  failed = false;
+  /** Its owner no longer wants a result. */
+  withdrawn = false;
   #value: T | undefined;
   #error: unknown;
-  #failed = false;
   #promise: Promise<void> | undefined;
   #resolve: (() => void) | undefined;
   readonly #prepare: (() => void) | undefined;
@@ -116,13 +118,19 @@ export class Completion<T> implements FutureSource<T> {
 
   reject(error: unknown): void {
     if (this.settled) return;
-    this.#failed = true;
+    this.failed = true;
     this.#error = error;
     this.#settle();
   }
 
+  withdraw(): void {
+    if (this.settled) return;
+    this.withdrawn = true;
+    this.#settle();
+  }
+
   result(): T {
-    if (this.#failed) throw this.#error;
+    if (this.failed) throw this.#error;
     return this.#value as T;
   }
 

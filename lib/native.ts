@@ -301,7 +301,9 @@ function packageRoot(): string {
 }
 
 function missingError(failures: readonly { path: string; cause: unknown }[], root: string): DiasporaError {
-  const lines = failures.map(({ path, cause }) => `  ${path}: ${cause instanceof Error ? cause.message : String(cause)}`);
+  const lines = failures.map(
+    ({ path, cause }) => `  ${path}: ${cause instanceof Error ? cause.message : String(cause)}`,
+  );
   const message =
     `no native build of diaspora-stream could be loaded for ${process.platform}-${process.arch}, Node ${process.version}:\n` +
     `${lines.join('\n')}\n` +

@@ -2,7 +2,7 @@
  * Reading of option objects: every noun parses its options through these, so that a misspelled or mistyped option is an
  * error with its name in it and never a silent default. Pure; the caller's object is never changed.
  */
-import { DiasporaError } from './errors.js';
+import { DiasporaError, type ErrorCode } from './errors.js';
 
 function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
@@ -10,15 +10,21 @@ function describe(value: unknown): string {
   return typeof value === 'function' ? 'a function' : String(value);
 }
 
-/** Throws INVALID_ARGUMENT: `name` must be `expected`. */
-export function invalidOption(name: string, expected: string, actual: unknown): DiasporaError {
-  return new DiasporaError('INVALID_ARGUMENT', `${name} must be ${expected}, not ${describe(actual)}`);
+/** The error of an option: `name` must be `expected`. */
+export function invalidOption(
+  name: string,
+  expected: string,
+  actual: unknown,
+  code: ErrorCode = 'INVALID_ARGUMENT',
+): DiasporaError {
+  return new DiasporaError(code, `${name} must be ${expected}, not ${describe(actual)}`);
 }
 
 /** An options object, or {} for undefined. Unknown keys are refused: they are misspellings. */
 export function checkKeys<T extends object>(what: string, options: T | undefined, known: readonly string[]): T {
   if (options === undefined) return {} as T;
-  if (typeof options !== 'object' || options === null) throw invalidOption(`the options of ${what}`, 'an object', options);
+  if (typeof options !== 'object' || options === null)
+    throw invalidOption(`the options of ${what}`, 'an object', options);
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     throw new DiasporaError('INVALID_ARGUMENT', `${what} has no option '${key}'; it has ${known.join(', ')}`);

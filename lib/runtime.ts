@@ -174,10 +174,16 @@ export class Runtime {
         this.consumers.get(target)?.deref()?.deliveryWaits();
         return;
       case CompletionKind.ConsumerError:
-        this.consumers.get(target)?.deref()?.consumerFailed(a, payload as NativeError);
+        this.consumers
+          .get(target)
+          ?.deref()
+          ?.consumerFailed(a, payload as NativeError);
         return;
       case CompletionKind.ServerLost:
-        this.drivers.get(target)?.deref()?.serverLost(a, b, payload as NativeError);
+        this.drivers
+          .get(target)
+          ?.deref()
+          ?.serverLost(a, b, payload as NativeError);
         return;
       case CompletionKind.ServerUp:
         this.drivers.get(target)?.deref()?.serverUp(a);
@@ -213,18 +219,17 @@ export function runtime(): Runtime {
   return instance;
 }
 
-// Objects that were collected without being closed leave their entry behind; this takes it out.
-const forgotten = new FinalizationRegistry<() => void>((forget) => forget());
+// Objects that were collected without being closed leave their entry behind; this takes it out. What is held is the entry
+// and never a closure: a closure would share its scope, and with it the object, and so keep it alive for ever.
+const forgotten = new FinalizationRegistry<readonly [Map<number, unknown>, number]>(([map, id]) => map.delete(id));
 
-/** Registers `sink` weakly under `id`; the returned function takes it out again. */
-export function registerWeakly<T extends object>(map: Map<number, WeakRef<T>>, id: number, sink: T): () => void {
-  const forget = (): void => {
-    map.delete(id);
-  };
+/** Enters `sink` weakly under `id`, until unregister() or until it is collected. */
+export function registerWeakly<T extends object>(map: Map<number, WeakRef<T>>, id: number, sink: T): void {
   map.set(id, new WeakRef(sink));
-  forgotten.register(sink, forget, sink);
-  return () => {
-    forgotten.unregister(sink);
-    forget();
-  };
+  forgotten.register(sink, [map, id], sink);
+}
+
+export function unregister<T extends object>(map: Map<number, WeakRef<T>>, id: number, sink: T): void {
+  forgotten.unregister(sink);
+  map.delete(id);
 }

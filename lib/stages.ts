@@ -149,17 +149,21 @@ function isDefault(stage: unknown): boolean {
   return stage === undefined || stage === 'default' || (isObject(stage) && stage['type'] === 'default');
 }
 
-function compileValidator(validator: Validator<never> | undefined): Validate | undefined {
+function compileValidator(validator: unknown): Validate | undefined {
   if (isDefault(validator)) return undefined;
   if (isStandardSchema(validator)) return fromStandardSchema(validator);
-  if (typeof validator === 'function') return fromFunction(validator);
+  if (typeof validator === 'function') return fromFunction(validator as ValidatorFunction<never>);
   if (isObject(validator) && validator['type'] === 'schema') return compileSchema(validator['schema'] as JsonSchema);
   const validate = isObject(validator) ? validator['validate'] : undefined;
-  if (typeof validate === 'function') return fromFunction((metadata, data) => validate.call(validator, metadata, data));
-  throw invalidOption('validator', "'default', { type: 'schema', schema }, a function, { validate } or a schema", validator);
+  if (typeof validate === 'function') return fromFunction((...event) => validate.apply(validator, event));
+  throw invalidOption(
+    'validator',
+    "'default', { type: 'schema', schema }, a function, { validate } or a schema",
+    validator,
+  );
 }
 
-function compileSelector(selector: PartitionSelector<never> | undefined): PartitionSelectorFunction<unknown> | undefined {
+function compileSelector(selector: unknown): PartitionSelectorFunction<unknown> | undefined {
   if (isDefault(selector)) return undefined;
   if (typeof selector === 'function') return selector as PartitionSelectorFunction<unknown>;
   const select = isObject(selector) ? selector['select'] : undefined;
@@ -172,7 +176,7 @@ interface CompiledSerializer {
   readonly deserialize: (text: string) => unknown;
 }
 
-function compileSerializer(serializer: Serializer<never> | undefined): CompiledSerializer | undefined {
+function compileSerializer(serializer: unknown): CompiledSerializer | undefined {
   if (isDefault(serializer)) return undefined;
   if (isObject(serializer)) {
     const { serialize, deserialize } = serializer;
@@ -253,14 +257,17 @@ export class Stages {
   readonly foreign: readonly (keyof StoredStages)[];
 
   /**
-   * `stored` is the topic's configuration; `local` what this process gave (at createTopic or openTopic), which comes
-   * first; `schema` is one more validator.
+   * `stored` is the topic's configuration; `local` the functions and objects of this process (from createTopic or
+   * openTopic) for the stages that are stored as local; `schema` is one more validator.
    */
   constructor(stored: StoredStages, local: StageOptions<never>, schema: StandardSchemaV1 | JsonSchema | undefined) {
     const names = ['validator', 'partitionSelector', 'serializer'] as const;
     this.foreign = names.filter((name) => stored[name].type === 'local' && local[name] === undefined);
-    const builtIn = (config: StageConfig): StageConfig | undefined => (config.type === 'local' ? undefined : config);
-    const validator = compileValidator(local.validator ?? (builtIn(stored.validator) as Validator<never> | undefined));
+    for (const name of names) {
+      if (local[name] === undefined || stored[name].type === 'local') continue;
+      throw new DiasporaError('INVALID_ARGUMENT', `the topic has its own ${name}: '${stored[name].type}'`);
+    }
+    const validator = compileValidator(stored.validator.type === 'local' ? local.validator : stored.validator);
     const compiled = validator ? [validator] : [];
     this.#validators = schema === undefined ? compiled : [...compiled, compileSchema(schema)];
     this.#selector = compileSelector(local.partitionSelector);
@@ -287,9 +294,13 @@ export class Stages {
     return this.#selector;
   }
 
-  /** Validates; returns the value to store. A string is JSON text. */
+  get hasSerializer(): boolean {
+    return this.#serializer !== undefined;
+  }
+
+  /** Validates; returns the value to store. */
   validate(metadata: unknown, data: EventData | undefined): unknown {
-    let value = typeof metadata === 'string' ? parseJson(metadata) : metadata;
+    let value = metadata;
     for (const validate of this.#validators) value = validate(value, data);
     return value;
   }

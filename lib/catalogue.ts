@@ -1,0 +1,119 @@
+/**
+ * The catalogue: topics over several servers. Internal.
+ *
+ * Every server keeps its own durable list of entries; a topic's entry is on the arbiter (the server of lowest index,
+ * which decides about names) and on every server that owns a partition. Creating: `creating` on the arbiter reserves the
+ * name; `active` on the owners makes the partitions; `active` on the arbiter makes it visible. Deleting: `deleting` on
+ * the arbiter hides it; the owners remove their parts; the arbiter its entry.
+ * Invariant: a topic is visible if and only if the arbiter's entry is active, so a crash between any two steps leaves
+ * the name either free or taken; whoever creates a name that such a crash left behind cleans it up first.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Connection } from './drivers/connection.js';
+import { DiasporaError } from './errors.js';
+import type { NativeTopicEntry } from './native.js';
+
+/** The server that decides about names. */
+const arbiter = 0;
+
+export interface TopicSpec {
+  readonly name: string;
+  readonly partitions: number;
+  readonly durability: NativeTopicEntry['durability'];
+  readonly manager: NativeTopicEntry['manager'];
+  readonly config: string;
+}
+
+function notFound(topic: string): DiasporaError {
+  return new DiasporaError('TOPIC_NOT_FOUND', `there is no topic '${topic}'`, { topic });
+}
+
+function exists(topic: string): DiasporaError {
+  return new DiasporaError('TOPIC_EXISTS', `topic '${topic}' exists already`, { topic });
+}
+
+/** Where the first partition goes: spread by name, so that topics of one partition do not all meet on one server. */
+function firstServer(name: string, servers: number): number {
+  let hash = 2166136261;
+  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 16777619) >>> 0;
+  return hash % servers;
+}
+
+export class Catalogue {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** TOPIC_EXISTS when there is one of that name. */
+  async create(spec: TopicSpec): Promise<NativeTopicEntry> {
+    await this.#clearName(spec.name);
+    const uuids = this.#connection.serverUuids();
+    const first = firstServer(spec.name, uuids.length);
+    const placement: string[] = [];
+    for (let i = 0; i < spec.partitions; i += 1) placement.push(uuids[(first + i) % uuids.length] as string);
+    const entry: NativeTopicEntry = { ...spec, uuid: randomBytes(16).toString('hex'), state: 'active', placement };
+    const owners = this.#owners(entry).filter((server) => server !== arbiter);
+    if (owners.length === 0) {
+      await this.#connection.topicPut(arbiter, entry);
+      return entry;
+    }
+    await this.#connection.topicPut(arbiter, { ...entry, state: 'creating' });
+    try {
+      await Promise.all(owners.map((server) => this.#connection.topicPut(server, entry)));
+      await this.#connection.topicPut(arbiter, entry);
+    } catch (error) {
+      // The error that made it fail is the one to tell; what cannot be removed now is cleaned by the next create.
+      await this.#remove(entry).catch(() => undefined);
+      throw error;
+    }
+    return entry;
+  }
+
+  /** The active topic of that name. TOPIC_NOT_FOUND when there is none. */
+  async find(name: string): Promise<NativeTopicEntry> {
+    const entry = (await this.#entries(name)).find(({ state }) => state === 'active');
+    if (entry === undefined) throw notFound(name);
+    return entry;
+  }
+
+  async exists(name: string): Promise<boolean> {
+    return (await this.#entries(name)).some(({ state }) => state === 'active');
+  }
+
+  /** Active topics, by name. */
+  async list(): Promise<NativeTopicEntry[]> {
+    const entries = await this.#connection.topicList(arbiter, '');
+    return entries.filter(({ state }) => state === 'active').sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Removes the topic and its events. TOPIC_NOT_FOUND when there is none. */
+  async delete(name: string): Promise<void> {
+    const entry = await this.find(name);
+    await this.#connection.topicPut(arbiter, { ...entry, state: 'deleting' });
+    await this.#remove(entry);
+  }
+
+  async #entries(name: string): Promise<NativeTopicEntry[]> {
+    return (await this.#connection.topicList(arbiter, name)).filter((entry) => entry.name === name);
+  }
+
+  /** Removes what a crashed create or delete left of the name. */
+  async #clearName(name: string): Promise<void> {
+    const entries = await this.#entries(name);
+    if (entries.some(({ state }) => state === 'active')) throw exists(name);
+    for (const entry of entries) await this.#remove(entry);
+  }
+
+  /** The arbiter's entry goes last: as long as it is there, somebody can find what is left. */
+  async #remove(entry: NativeTopicEntry): Promise<void> {
+    const owners = this.#owners(entry).filter((server) => server !== arbiter);
+    await Promise.all(owners.map((server) => this.#connection.topicRemove(server, entry.uuid, entry.name)));
+    await this.#connection.topicRemove(arbiter, entry.uuid, entry.name);
+  }
+
+  #owners(entry: NativeTopicEntry): number[] {
+    return [...new Set(entry.placement)].map((uuid) => this.#connection.serverIndex(uuid, entry.name));
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * The options of a consumer: types, defaults and checks. Pure.
+ */
+import { BatchSize } from './batch-size.js';
+import type { DataDescriptor } from './data-descriptor.js';
+import type { DataAllocator, DataSelectorFunction } from './event-supply.js';
+import { checkName } from './names.js';
+import { checkKeys, functionOption, integerOption, invalidOption } from './options.js';
+import type { EventData } from './stages.js';
+import { ThreadPool } from './thread-pool.js';
+
+/** Selects all data of every event: it is delivered with the metadata, without a round trip. */
+export function fullData(_metadata: unknown, descriptor: DataDescriptor): DataDescriptor {
+  return descriptor;
+}
+
+/**
+ * Which data a consumer moves: `fullData` or `'full'` for everything, or a function that chooses per event. It runs on
+ * the caller's thread, must be synchronous, and must not wait for futures. What it throws fails that event alone.
+ */
+export type DataSelector<T = unknown> = 'full' | DataSelectorFunction<T>;
+
+/**
+ * Where a consumer begins in a partition. `'cursor'`: behind what was acknowledged under its name, at the beginning when
+ * nothing was; `'beginning'`; `'end'`: behind what is stored when it starts; or an event id.
+ */
+export type ConsumerStart = 'cursor' | 'beginning' | 'end' | bigint | number;
+
+/** Options of a consumer without an allocator. */
+export interface ConsumerOptions<T = unknown> {
+  /** Identity of the cursor: consumers of one name continue each other. 1 to 256 bytes. Required. */
+  readonly name: string;
+  /** Most events in one delivery. Default: adaptive, as many as fit. */
+  readonly batchSize?: BatchSize | number;
+  /** Deliveries that the server may send ahead, 1 to 1024. Default: 2. */
+  readonly maxNumBatches?: number;
+  /** Memory for deliveries ahead, and for selected data ahead, bytes. Default: 64 MiB. */
+  readonly windowBytes?: number;
+  /** Default: none; no data is moved and `event.data` is undefined. */
+  readonly dataSelector?: DataSelector<T>;
+  /** Indices of the partitions to read. Default: all. */
+  readonly partitions?: readonly number[];
+  /** One for all partitions, or one for each of `partitions`. Default: 'cursor'. */
+  readonly from?: ConsumerStart | readonly ConsumerStart[];
+  /** Accepted; stages run on the caller's thread for now. */
+  readonly threadPool?: ThreadPool;
+}
+
+/** Options of a consumer whose data goes into memory of the caller's. */
+export interface AllocatingConsumerOptions<T, D extends EventData> extends Omit<ConsumerOptions<T>, 'dataSelector'> {
+  readonly dataSelector: DataSelector<T>;
+  /** Called for each event behind the selector; the sizes of what it gives must add up to `descriptor.size`. */
+  readonly dataAllocator: DataAllocator<T, D>;
+}
+
+const optionNames = [
+  'name',
+  'batchSize',
+  'maxNumBatches',
+  'windowBytes',
+  'dataSelector',
+  'dataAllocator',
+  'partitions',
+  'from',
+  'threadPool',
+] as const satisfies readonly (keyof AllocatingConsumerOptions<unknown, EventData>)[];
+
+/** Options, read and checked. Internal. */
+export interface ConsumerSettings {
+  readonly name: string;
+  readonly batchSize: BatchSize;
+  readonly maxNumBatches: number;
+  readonly windowBytes: number;
+  /** All data is delivered with the metadata. */
+  readonly fullData: boolean;
+  readonly dataSelector: DataSelectorFunction<never> | undefined;
+  readonly dataAllocator: DataAllocator<never, EventData> | undefined;
+  readonly partitions: readonly number[];
+  /** Per requested partition, as the core wants it: an id, -1 for the cursor, -2 for the end. */
+  readonly start: readonly number[];
+  readonly threadPool: ThreadPool | undefined;
+}
+
+function readPartitions(given: readonly number[] | undefined, count: number): readonly number[] {
+  if (given === undefined) return Array.from({ length: count }, (_, index) => index);
+  if (!Array.isArray(given) || given.length === 0) throw invalidOption('partitions', 'a list of partitions', given);
+  const seen = new Set<number>();
+  for (const partition of given) {
+    if (!Number.isInteger(partition) || partition < 0 || partition >= count) {
+      throw invalidOption('each of partitions', `an integer of 0 to ${count - 1}`, partition, 'INVALID_PARTITION');
+    }
+    seen.add(partition);
+  }
+  if (seen.size !== given.length) throw invalidOption('partitions', 'a list without repetitions', given.join(', '));
+  return [...given];
+}
+
+function readStart(from: ConsumerStart): number {
+  if (from === 'cursor') return -1;
+  if (from === 'beginning') return 0;
+  if (from === 'end') return -2;
+  const id = typeof from === 'bigint' ? Number(from) : from;
+  if (Number.isSafeInteger(id) && id >= 0) return id;
+  throw invalidOption('from', "'cursor', 'beginning', 'end' or an event id", from);
+}
+
+function readStarts(from: ConsumerOptions['from'], partitions: readonly number[]): readonly number[] {
+  if (from === undefined) return partitions.map(() => -1);
+  if (!Array.isArray(from)) return partitions.map(() => readStart(from as ConsumerStart));
+  if (from.length !== partitions.length) throw invalidOption('from', 'as long as partitions', from.length);
+  return from.map((start: ConsumerStart) => readStart(start));
+}
+
+/** Reads the options for a topic of `partitionCount` partitions. @internal */
+export function consumerSettings(
+  given: ConsumerOptions<never> | AllocatingConsumerOptions<never, EventData>,
+  partitionCount: number,
+): ConsumerSettings {
+  const options: Partial<AllocatingConsumerOptions<never, EventData>> = checkKeys('a consumer', given, optionNames);
+  const { dataSelector, dataAllocator, threadPool } = options;
+  if (threadPool !== undefined && !(threadPool instanceof ThreadPool)) {
+    throw invalidOption('threadPool', 'a ThreadPool', threadPool);
+  }
+  const selector = dataSelector === 'full' ? fullData : functionOption('dataSelector', dataSelector);
+  if (dataAllocator !== undefined && selector === undefined) {
+    throw invalidOption('dataSelector', 'given when there is a dataAllocator', dataSelector);
+  }
+  const partitions = readPartitions(options.partitions, partitionCount);
+  // With an allocator of the caller's, even all data must go where it says: that is a fetch.
+  const direct = selector === fullData && dataAllocator === undefined;
+  return {
+    name: checkName('consumer', options.name),
+    batchSize: BatchSize.from(options.batchSize),
+    maxNumBatches: integerOption('maxNumBatches', options.maxNumBatches, { min: 1, max: 1024, fallback: 2 }),
+    windowBytes: integerOption('windowBytes', options.windowBytes, { min: 4096, fallback: 64 * 1024 * 1024 }),
+    fullData: direct,
+    dataSelector: direct ? undefined : selector,
+    dataAllocator: functionOption('dataAllocator', dataAllocator),
+    partitions,
+    start: readStarts(options.from, partitions),
+    threadPool,
+  };
+}

@@ -1,0 +1,341 @@
+/**
+ * Driver: the way to topics; opens, creates, lists and deletes them, and owns the connection to the servers.
+ *
+ * States: open -> closing (close() was called; producers flush) -> closed; destroy() -> destroyed. An open driver does
+ * not keep the process alive; pending pushes, flushes, pulls and requests do.
+ */
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { Catalogue } from './catalogue.js';
+import type { DriverCounters } from './counters.js';
+import type { Connection, ConnectionSettings, ServerStatus } from './drivers/connection.js';
+import { defaultDataDirectory, openEmbedded } from './drivers/embedded.js';
+import { openFabric } from './drivers/fabric.js';
+import { DiasporaError, wrapError } from './errors.js';
+import { checkName } from './names.js';
+import type { NativeTopicEntry } from './native.js';
+import { checkKeys, choiceOption, integerOption, invalidOption, stringOption } from './options.js';
+import { runtime } from './runtime.js';
+import { type JsonSchema, type StageOptions, Stages, type StoredStages, storedStages } from './stages.js';
+import { ThreadPool } from './thread-pool.js';
+import { type Child, type Durability, type PartitionManager, TopicHandle } from './topic-handle.js';
+
+/** Options of every kind of driver. */
+export interface CommonDriverOptions {
+  /** Segments of at least so many bytes are moved without a copy; 1: none is ever copied. Default: 65536. */
+  readonly zeroCopyThreshold?: number;
+  /** Hard limit on bytes pushed and not yet acknowledged; beyond it push rejects with QUEUE_FULL. Default: 256 MiB. */
+  readonly pendingBytesMax?: number;
+}
+
+/** Partitions inside this process; nothing to start. */
+export interface EmbeddedDriverOptions extends CommonDriverOptions {
+  readonly driver?: 'embedded';
+  /** Directory for topics and events, or false for memory only. Default: './diaspora-data'. */
+  readonly data?: string | false;
+  /** Bound on the memory for events, bytes. Default: 1 GiB. */
+  readonly memoryBytes?: number;
+}
+
+/** Servers in other processes. Needs either `groupFile` or `servers`. */
+export interface FabricDriverOptions extends CommonDriverOptions {
+  readonly driver: 'fabric';
+  /** The file that the servers have joined. A server that comes back elsewhere is found again. */
+  readonly groupFile?: string;
+  /** `host:port` of every server, in the order of the group. */
+  readonly servers?: readonly string[];
+  /** libfabric provider, exact name. Default: 'auto', the fastest that both sides share. */
+  readonly provider?: string;
+  /** Default: 5000. */
+  readonly connectTimeoutMs?: number;
+  /** How long a lost connection is retried before what is pending fails with CONNECTION_LOST. Default: 30000. */
+  readonly reconnectTimeoutMs?: number;
+}
+
+export type DriverOptions = EmbeddedDriverOptions | FabricDriverOptions;
+
+/** Options of a new topic. */
+export interface TopicOptions<T = unknown> extends StageOptions<T> {
+  /** 1 to 1024. Default: 1. */
+  readonly partitions?: number;
+  /** When an event is acknowledged. Default: 'sync'; 'memory' where events are kept in memory. */
+  readonly durability?: Durability;
+  /** Default: 'log'; 'memory' for an embedded driver without a directory. */
+  readonly manager?: PartitionManager;
+}
+
+/** Options of openTopic. */
+export interface OpenTopicOptions<T = unknown> extends StageOptions<T> {
+  /** A further validator for what is pushed through this handle: a Standard Schema or a JSON Schema. */
+  readonly schema?: StandardSchemaV1 | JsonSchema;
+}
+
+/** What is known about an open driver. */
+export interface DriverInfo {
+  readonly driver: 'embedded' | 'fabric';
+  /** Version of the native core. */
+  readonly version: string;
+  readonly servers: readonly ServerStatus[];
+}
+
+type State = 'open' | 'closing' | 'closed' | 'destroyed';
+
+const commonNames = ['driver', 'zeroCopyThreshold', 'pendingBytesMax'] as const;
+const embeddedNames = [
+  ...commonNames,
+  'data',
+  'memoryBytes',
+] as const satisfies readonly (keyof EmbeddedDriverOptions)[];
+const fabricNames = [
+  ...commonNames,
+  'groupFile',
+  'servers',
+  'provider',
+  'connectTimeoutMs',
+  'reconnectTimeoutMs',
+] as const satisfies readonly (keyof FabricDriverOptions)[];
+const topicNames = ['partitions', 'durability', 'manager', 'validator', 'partitionSelector', 'serializer'] as const;
+const openNames = ['schema', 'validator', 'partitionSelector', 'serializer'] as const;
+
+const partitionsMax = 1024;
+const timerMax = 2 ** 31 - 1;
+
+/**
+ * Stages that are functions, by topic uuid: a topic created with them can be opened in this process without giving them
+ * again.
+ */
+const localStages = new Map<string, StageOptions<never>>();
+
+function connectionSettings(options: Partial<FabricDriverOptions> | EmbeddedDriverOptions): ConnectionSettings {
+  const fabric = options as Partial<FabricDriverOptions>;
+  const timer = { min: 1, max: timerMax };
+  return {
+    connectTimeoutMs: integerOption('connectTimeoutMs', fabric.connectTimeoutMs, { ...timer, fallback: 5000 }),
+    reconnectTimeoutMs: integerOption('reconnectTimeoutMs', fabric.reconnectTimeoutMs, {
+      ...timer,
+      min: 0,
+      fallback: 30_000,
+    }),
+    zeroCopyThreshold: integerOption('zeroCopyThreshold', options.zeroCopyThreshold, {
+      min: 1,
+      max: 2 ** 31 - 1,
+      fallback: 65_536,
+    }),
+    pendingBytesMax: integerOption('pendingBytesMax', options.pendingBytesMax, { min: 1, fallback: 256 * 2 ** 20 }),
+  };
+}
+
+function readStored(entry: NativeTopicEntry): StoredStages {
+  try {
+    const { validator, partitionSelector, serializer } = JSON.parse(entry.config) as StoredStages;
+    if ([validator, partitionSelector, serializer].every((stage) => typeof stage?.type === 'string')) {
+      return { validator, partitionSelector, serializer };
+    }
+  } catch (error) {
+    throw wrapError('PROTOCOL', `the configuration of topic '${entry.name}' is not JSON`, error, { topic: entry.name });
+  }
+  throw new DiasporaError('PROTOCOL', `the configuration of topic '${entry.name}' lacks a stage`, {
+    topic: entry.name,
+  });
+}
+
+/** The way to topics. Made by {@link Driver.open}. */
+export class Driver {
+  /** Stages run on the caller's thread. */
+  readonly defaultThreadPool: ThreadPool = new ThreadPool(0);
+  readonly #connection: Connection;
+  readonly #catalogue: Catalogue;
+  readonly #defaultManager: PartitionManager;
+  readonly #children = new Set<WeakRef<Child>>();
+  /** Takes out the children that were collected. Holds no closure, which would hold the child. */
+  readonly #collected = new FinalizationRegistry<WeakRef<Child>>((child) => this.#children.delete(child));
+  #state: State = 'open';
+  #closing: Promise<void> | undefined;
+
+  private constructor(connection: Connection, defaultManager: PartitionManager) {
+    this.#connection = connection;
+    this.#catalogue = new Catalogue(connection);
+    this.#defaultManager = defaultManager;
+  }
+
+  /**
+   * Opens a driver: embedded in './diaspora-data' by default. Resolves when every server is connected. Rejects with
+   * INVALID_ARGUMENT, NATIVE_MISSING; embedded: NOT_WRITABLE, DIRECTORY_LOCKED, CORRUPT_LOG; fabric: GROUP_FILE,
+   * CONNECT_TIMEOUT (which names the address), PROVIDER_UNAVAILABLE, LIBFABRIC_MISSING, VERSION_MISMATCH.
+   */
+  static async open(options: DriverOptions = {}): Promise<Driver> {
+    const kind = choiceOption('driver', options?.driver, ['embedded', 'fabric'], 'embedded');
+    if (kind === 'embedded') {
+      const given = checkKeys("driver 'embedded'", options as EmbeddedDriverOptions, embeddedNames);
+      const data = given.data === false ? false : stringOption('data', given.data, defaultDataDirectory);
+      const memoryBytes = integerOption('memoryBytes', given.memoryBytes, { min: 2 ** 20, fallback: 2 ** 30 });
+      const connection = await openEmbedded(runtime(), data, memoryBytes, connectionSettings(given));
+      return new Driver(connection, data === false ? 'memory' : 'log');
+    }
+    const given = checkKeys("driver 'fabric'", options as FabricDriverOptions, fabricNames);
+    const where = { groupFile: given.groupFile, servers: given.servers };
+    const provider = stringOption('provider', given.provider, 'auto');
+    return new Driver(await openFabric(runtime(), where, provider, connectionSettings(given)), 'log');
+  }
+
+  /** `open`, `closing`, `closed` or `destroyed`. */
+  get state(): State {
+    return this.#state;
+  }
+
+  /** Servers, their addresses and providers, as they are now. */
+  get info(): DriverInfo {
+    const { kind, runtime: here } = this.#connection;
+    return { driver: kind.driver, version: here.binding.version, servers: this.#connection.serverStatus() };
+  }
+
+  /** Counters of the native core for this driver, monotonic: events, bytes, bytes by RMA, bytes copied by our code. */
+  counters(): DriverCounters {
+    return this.#connection.counters();
+  }
+
+  /**
+   * Creates a topic. Rejects with TOPIC_EXISTS, INVALID_NAME, INVALID_ARGUMENT, and what the servers answer (NO_SPACE,
+   * STORAGE_FAILED, CONNECTION_LOST, ...); then there is no topic.
+   */
+  async createTopic<T = unknown>(name: string, options?: TopicOptions<T>): Promise<void> {
+    this.#requireOpen();
+    checkName('topic', name);
+    const given = checkKeys('createTopic', options, topicNames);
+    const manager = choiceOption('manager', given.manager, ['log', 'memory'], this.#defaultManager);
+    const durabilities = ['memory', 'os', 'sync'] as const;
+    const durability = choiceOption(
+      'durability',
+      given.durability,
+      durabilities,
+      manager === 'log' ? 'sync' : 'memory',
+    );
+    if (manager === 'memory' && durability !== 'memory') {
+      throw invalidOption('durability', "'memory' when manager is 'memory'", durability);
+    }
+    const stages = given as StageOptions<never>;
+    const stored = storedStages(stages);
+    const entry = await this.#catalogue.create({
+      name,
+      partitions: integerOption('partitions', given.partitions, { min: 1, max: partitionsMax, fallback: 1 }),
+      durability,
+      manager,
+      config: JSON.stringify(stored),
+    });
+    if (Object.values(stored).some(({ type }) => type === 'local')) {
+      const { validator, partitionSelector, serializer } = stages;
+      localStages.set(entry.uuid, {
+        ...(stored.validator.type === 'local' ? { validator: validator as never } : {}),
+        ...(stored.partitionSelector.type === 'local' ? { partitionSelector: partitionSelector as never } : {}),
+        ...(stored.serializer.type === 'local' ? { serializer: serializer as never } : {}),
+      });
+    }
+  }
+
+  /**
+   * Opens a topic. With a Standard Schema as `schema` its types are those of the metadata, and what is pushed is
+   * validated by it. Stages that are functions of the process that created the topic must be given here in another one.
+   * Rejects with TOPIC_NOT_FOUND, INVALID_NAME, INVALID_ARGUMENT.
+   */
+  openTopic<S extends StandardSchemaV1>(
+    name: string,
+    options: OpenTopicOptions<StandardSchemaV1.InferOutput<S>> & { readonly schema: S },
+  ): Promise<TopicHandle<StandardSchemaV1.InferOutput<S>, StandardSchemaV1.InferInput<S>>>;
+  openTopic<T = unknown>(name: string, options?: OpenTopicOptions<T>): Promise<TopicHandle<T>>;
+  async openTopic(name: string, options?: object): Promise<TopicHandle<unknown, never>> {
+    this.#requireOpen();
+    checkName('topic', name);
+    const { schema, ...given } = checkKeys('openTopic', options as OpenTopicOptions<never> | undefined, openNames);
+    const entry = await this.#catalogue.find(name);
+    const stages = new Stages(readStored(entry), { ...localStages.get(entry.uuid), ...given }, schema);
+    return new TopicHandle<unknown, never>({
+      connection: this.#connection,
+      entry,
+      stages,
+      requireOpen: () => this.#requireOpen(),
+      adopt: (child) => this.#adopt(child),
+    });
+  }
+
+  /** Whether there is a topic of that name. */
+  async topicExists(name: string): Promise<boolean> {
+    this.#requireOpen();
+    checkName('topic', name);
+    return this.#catalogue.exists(name);
+  }
+
+  /** Names of the topics, sorted. */
+  async listTopics(): Promise<string[]> {
+    this.#requireOpen();
+    return (await this.#catalogue.list()).map(({ name }) => name);
+  }
+
+  /** Deletes a topic and its events for good. Rejects with TOPIC_NOT_FOUND. */
+  async deleteTopic(name: string): Promise<void> {
+    this.#requireOpen();
+    checkName('topic', name);
+    await this.#catalogue.delete(name);
+  }
+
+  /** A thread pool of `threads` workers. Accepted everywhere; stages run on the caller's thread for now. */
+  makeThreadPool(threads: number): ThreadPool {
+    return new ThreadPool(threads);
+  }
+
+  /**
+   * Memory for data that is pushed without a copy, `bytes` long: huge-page-backed and registered once. Other memory
+   * works as well; this is the fastest. Freed when collected.
+   */
+  allocate(bytes: number): ArrayBuffer {
+    this.#requireOpen();
+    return this.#connection.runtime.binding.allocate(integerOption('bytes', bytes, { min: 1, fallback: 0 }));
+  }
+
+  /**
+   * Closes producers (which flush) and consumers, then the connections. Idempotent. Rejects with the first error of a
+   * flush or acknowledgement; the driver is closed all the same.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Closes at once: what is pending fails with ABORTED. Resolves when memory is no longer in use. Idempotent. */
+  destroy(): Promise<void> {
+    if (this.#state === 'open' || this.#state === 'closing') {
+      this.#state = 'destroyed';
+      for (const child of this.#livingChildren()) child.destroy();
+    }
+    return this.#connection.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === 'destroyed') return this.#connection.close();
+    this.#state = 'closing';
+    const results = await Promise.allSettled(this.#livingChildren().map((child) => child.close()));
+    await this.#connection.close();
+    if (this.#state === 'closing') this.#state = 'closed';
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  #livingChildren(): Child[] {
+    return [...this.#children].map((child) => child.deref()).filter((child) => child !== undefined);
+  }
+
+  #adopt(child: WeakRef<Child>): () => void {
+    this.#children.add(child);
+    const target = child.deref();
+    if (target !== undefined) this.#collected.register(target, child, child);
+    return () => {
+      this.#collected.unregister(child);
+      this.#children.delete(child);
+    };
+  }
+
+  #requireOpen(): void {
+    if (this.#state !== 'open') throw new DiasporaError('INVALID_STATE', `the driver is ${this.#state}`);
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Iteration: the hand-written asynchronous iterator over a consumer's events or batches (an async generator costs more
+ * than twice as much an event). Internal.
+ *
+ * Invariant: what it has not handed out stays with the consumer; a pull that waits is withdrawn when it ends.
+ */
+import { DiasporaError } from './errors.js';
+import type { Completion } from './future.js';
+
+/**
+ * A resolved promise never lets timers and sockets run. So after this many items, or milliseconds, an iteration waits
+ * for a turn of the event loop.
+ */
+const itemsPerTurn = 512;
+const millisecondsPerTurn = 5;
+/** The clock is looked at once in so many items: it costs half as much as handing out one. */
+const itemsPerClock = 32;
+
+/** What an iteration needs of its consumer. */
+export interface IterationSource<E extends object> {
+  /** The next item or error if there is one; 'ended' when the consumer is closed. */
+  readonly next: () => E | DiasporaError | 'ended' | undefined;
+  /** Queues up for the next item; withdraw() leaves the queue and settles the completion as withdrawn. */
+  readonly wait: () => { readonly completion: Completion<E>; readonly withdraw: () => void };
+  readonly isOpen: () => boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly idleTimeoutMs: number | undefined;
+}
+
+export class Iteration<E extends object> implements AsyncIterableIterator<E> {
+  readonly #source: IterationSource<E>;
+  #ended = false;
+  #untilTurn = itemsPerTurn;
+  #turnBegan = performance.now();
+  #withdraw: (() => void) | undefined;
+
+  constructor(source: IterationSource<E>) {
+    this.#source = source;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<E, undefined>> {
+    if (this.#ended) return Promise.resolve({ value: undefined, done: true });
+    if (this.#source.signal?.aborted === true) return this.#abort();
+    this.#untilTurn -= 1;
+    if (this.#untilTurn <= 0 || (this.#untilTurn % itemsPerClock === 0 && this.#isTurnLong())) return this.#takeTurn();
+    const item = this.#source.next();
+    if (item === undefined) return this.#wait();
+    if (item === 'ended') return this.return();
+    if (item instanceof DiasporaError) return this.#fail(item);
+    return Promise.resolve({ value: item, done: false });
+  }
+
+  return(): Promise<IteratorResult<E, undefined>> {
+    this.#ended = true;
+    this.#withdraw?.();
+    this.#withdraw = undefined;
+    return Promise.resolve({ value: undefined, done: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.return().then(() => undefined);
+  }
+
+  #isTurnLong(): boolean {
+    return performance.now() - this.#turnBegan > millisecondsPerTurn;
+  }
+
+  async #takeTurn(): Promise<IteratorResult<E, undefined>> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#beginTurn();
+    return this.next();
+  }
+
+  #beginTurn(): void {
+    this.#untilTurn = itemsPerTurn;
+    this.#turnBegan = performance.now();
+  }
+
+  #fail(error: DiasporaError): Promise<IteratorResult<E, undefined>> {
+    this.#ended = true;
+    return Promise.reject(error);
+  }
+
+  #abort(): Promise<IteratorResult<E, undefined>> {
+    const cause: unknown = this.#source.signal?.reason;
+    return this.#fail(new DiasporaError('ABORTED', 'the iteration was aborted', { cause }));
+  }
+
+  /** Waits for an item, the signal, the idle time or return(), whichever is first. */
+  async #wait(): Promise<IteratorResult<E, undefined>> {
+    const { signal, idleTimeoutMs } = this.#source;
+    const { completion, withdraw } = this.#source.wait();
+    this.#withdraw = withdraw;
+    const timer = idleTimeoutMs === undefined ? undefined : setTimeout(withdraw, idleTimeoutMs);
+    signal?.addEventListener('abort', withdraw);
+    await completion.whenSettled();
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', withdraw);
+    this.#withdraw = undefined;
+    this.#beginTurn();
+    return this.#finishWait(completion);
+  }
+
+  #finishWait(completion: Completion<E>): Promise<IteratorResult<E, undefined>> {
+    if (completion.withdrawn) {
+      const aborted = this.#source.signal?.aborted === true && !this.#ended;
+      return aborted ? this.#abort() : this.return();
+    }
+    if (completion.failed && !this.#source.isOpen()) return this.return();
+    try {
+      return Promise.resolve({ value: completion.result(), done: false });
+    } catch (error) {
+      return this.#fail(error as DiasporaError);
+    }
+  }
+}

@@ -1,0 +1,465 @@
+/**
+ * Producer: pushes events into the partitions of one topic.
+ *
+ * A push validates, chooses a partition, serializes, and makes one native call that copies the text (and small data)
+ * into the open batch of that partition. Batches are sealed by the core when they are full, and at once when adaptive
+ * and nothing of the partition is in flight; by this class at the end of the turn, when a batch is acknowledged, on
+ * flush, close and wait.
+ *
+ * States: open -> closing (close() was called; drains) -> closed; destroy() -> destroyed from any of them. Pushes are
+ * accepted in `open` only. Thread: the environment that made it. Invariant: each push's future settles exactly once.
+ */
+import { Batch, type BatchOwner } from './batch.js';
+import type { BatchSize } from './batch-size.js';
+import { DiasporaError, type ErrorCode, fromNative } from './errors.js';
+import { Completion, Future } from './future.js';
+import type { NativeError, NativeProducer } from './native.js';
+import type { Ordering } from './ordering.js';
+import type { EventId, ProducerSettings, PushOptions } from './producer-options.js';
+import type { BatchSink, Runtime } from './runtime.js';
+import { checkJsonOutline, type EventData, encodeJson, parseJson, type Stages } from './stages.js';
+import type { ThreadPool } from './thread-pool.js';
+
+/** Pushed and not yet acknowledged. */
+export interface Pending {
+  readonly events: number;
+  readonly batches: number;
+  readonly bytes: number;
+}
+
+type State = 'open' | 'closing' | 'closed' | 'destroyed';
+
+/** Errors that `errors` remembers: enough to see a pattern; the number of all is `errorCount`. */
+const errorsKept = 100;
+/** How long a producer with nothing pending is not ready after the driver's limit refused a push, milliseconds. */
+const refusalPauseMs = 10;
+
+/** A flush that waits for every batch up to `sequence`. */
+interface PendingFlush {
+  readonly sequence: number;
+  remaining: number;
+  readonly errors: DiasporaError[];
+  readonly completion: Completion<void>;
+}
+
+/** What a producer is made of. Internal. */
+export interface ProducerParts {
+  readonly runtime: Runtime;
+  readonly native: NativeProducer;
+  readonly topic: string;
+  readonly partitions: number;
+  readonly stages: Stages;
+  readonly settings: ProducerSettings;
+  /** Pending bytes above which the producer is not ready. */
+  readonly readyBytes: number;
+  readonly onClosed: () => void;
+}
+
+/** Pushes events into a topic. Made by `topic.producer()`. */
+export class Producer<In = unknown> implements BatchSink, BatchOwner {
+  readonly #parts: ProducerParts;
+  readonly #native: NativeProducer;
+  readonly #nativePush: NativeProducer['push'];
+  readonly #partitions: number;
+  readonly #fixed: boolean;
+  /** Text needs no stage. */
+  readonly #textOnly: boolean;
+  #state: State = 'open';
+  #nextPartition = 0;
+  /** Per partition: the batch begun last. */
+  readonly #current: Batch[] = [];
+  /** Per partition: batches not yet completed, oldest first; and the number of the oldest. */
+  readonly #queues: Batch[][] = [];
+  readonly #oldest: number[] = [];
+  /** Partitions whose newest batch may still be open. */
+  readonly #unsealed = new Set<number>();
+  #sequence = 0;
+  #outstanding = 0;
+  /** Partitions with more batches outstanding than maxNumBatches and the open one. */
+  #backedUp = 0;
+  #turnScheduled = false;
+  #linger: NodeJS.Timeout | undefined;
+  #flushes: PendingFlush[] = [];
+  /** Batches that failed since the last flush was asked for. */
+  #unreported: DiasporaError[] = [];
+  #errors: DiasporaError[] = [];
+  #errorCount = 0;
+  #ready: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  #refused = false;
+  #closing: Promise<void> | undefined;
+
+  /** @internal Use `topic.producer()`. */
+  constructor(parts: ProducerParts) {
+    this.#parts = parts;
+    this.#native = parts.native;
+    this.#nativePush = parts.native.push;
+    this.#partitions = parts.partitions;
+    this.#fixed = !parts.settings.batchSize.isAdaptive;
+    this.#textOnly = parts.stages.textOnly && !parts.settings.checkJson;
+    for (let i = 0; i < parts.partitions; i += 1) {
+      this.#queues.push([]);
+      this.#oldest.push(1);
+    }
+  }
+
+  /** As given; '' when none was. */
+  get name(): string {
+    return this.#parts.settings.name;
+  }
+
+  /** Name of the topic. */
+  get topic(): string {
+    return this.#parts.topic;
+  }
+
+  get batchSize(): BatchSize {
+    return this.#parts.settings.batchSize;
+  }
+
+  get maxNumBatches(): number {
+    return this.#parts.settings.maxNumBatches;
+  }
+
+  get ordering(): Ordering {
+    return this.#parts.settings.ordering;
+  }
+
+  get threadPool(): ThreadPool | undefined {
+    return this.#parts.settings.threadPool;
+  }
+
+  /** `open`, `closing` (close() drains), `closed` or `destroyed`. */
+  get state(): State {
+    return this.#state;
+  }
+
+  /** The latest errors of pushes and batches, oldest first, at most 100. */
+  get errors(): readonly DiasporaError[] {
+    return this.#errors;
+  }
+
+  /** How many pushes and batches have failed in all. */
+  get errorCount(): number {
+    return this.#errorCount;
+  }
+
+  /** What is pushed and not yet acknowledged. */
+  get pending(): Pending {
+    if (this.#state === 'closed' || this.#state === 'destroyed') return { events: 0, batches: 0, bytes: 0 };
+    this.#parts.runtime.drain();
+    const [events, batches, bytes] = this.#native.pending();
+    return { events, batches, bytes };
+  }
+
+  /**
+   * Resolves when more should be pushed: no partition has more than maxNumBatches batches in flight besides the one that
+   * fills, and less than half of the driver's `pendingBytesMax` is pending. Never rejects. `push` may be called all the
+   * same until the hard limit rejects with QUEUE_FULL.
+   */
+  get ready(): Promise<void> {
+    if (this.#ready !== undefined) return this.#ready.promise;
+    if (!this.#isOverloaded()) return Promise.resolve();
+    let resolve: () => void = () => undefined;
+    const promise = new Promise<void>((settle) => {
+      resolve = settle;
+    });
+    this.#ready = { promise, resolve };
+    if (this.#outstanding === 0) setTimeout(() => this.#becomeReady(), refusalPauseMs);
+    return promise;
+  }
+
+  /**
+   * Pushes one event; never blocks. The future gives its id when the server has stored it.
+   *
+   * `metadata`: a value that JSON can express, or a string that is JSON text (the fast path). Text without a validator is
+   * stored as it is: `{...}` and `[...]` are trusted, other text is parsed; the option `checkJson` parses all.
+   * `data`: memory that the core reads until the future settles; do not write to it before. Segments of at least the
+   * driver's `zeroCopyThreshold` bytes are not copied.
+   *
+   * The future rejects, and nothing is stored, with INVALID_METADATA, INVALID_DATA, INVALID_PARTITION, EVENT_TOO_LARGE,
+   * QUEUE_FULL (retryable: wait for `ready`), INVALID_STATE (not open), or with what made its batch fail, for example
+   * CONNECTION_LOST, NO_SPACE, TOPIC_DELETED.
+   */
+  push(metadata: In | string, data?: EventData, options?: PushOptions): Future<EventId> {
+    try {
+      if (this.#state !== 'open') throw this.#error('INVALID_STATE', `the producer is ${this.#state}`);
+      if (!this.#textOnly) return this.#pushThroughStages(metadata, data, options?.partition);
+      let text: string;
+      if (typeof metadata === 'string') {
+        checkJsonOutline(metadata);
+        text = metadata;
+      } else {
+        text = encodeJson(metadata);
+      }
+      const requested = options?.partition;
+      return this.#append(requested === undefined ? this.#takeTurn() : this.#checkPartition(requested), text, data);
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  /**
+   * Sends what is pending, whatever its size. The future resolves when everything pushed before is acknowledged; it
+   * rejects with the first error when batches failed since the last flush (`errors` has the others).
+   */
+  flush(): Future<void> {
+    if (this.#state === 'closed' || this.#state === 'destroyed') {
+      return Completion.failed(this.#error('INVALID_STATE', `the producer is ${this.#state}`));
+    }
+    return this.#flush().future();
+  }
+
+  /**
+   * Flushes, then closes. Idempotent. Rejects with the flush's error; the producer is closed all the same. A producer
+   * that was destroyed resolves.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Closes at once: what is not acknowledged fails with ABORTED (it may have been stored, or not). Idempotent. */
+  destroy(): void {
+    if (this.#state === 'closed' || this.#state === 'destroyed') return;
+    this.#state = 'destroyed';
+    const error = this.#error('ABORTED', 'the producer was destroyed');
+    for (const queue of this.#queues) {
+      for (const batch of queue) this.#settle(batch, 0, error);
+    }
+    this.#end();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @internal */
+  batchCompleted(partition: number, number: number, firstId: number, failure: NativeError | undefined): void {
+    const queue = this.#queues[partition] as Batch[];
+    const batch = queue[number - (this.#oldest[partition] as number)];
+    if (batch === undefined) return;
+    const operands = { topic: this.topic, partition };
+    this.#settle(batch, firstId, failure === undefined ? undefined : fromNative(failure, operands));
+    batch.complete();
+    while (queue[0]?.completed === true) this.#dropOldest(partition, queue);
+    this.#refused = false;
+    if (this.#outstanding === 0) this.#rest();
+    else if (!this.#fixed && this.#unsealed.has(partition)) this.#sealIfRoom(partition);
+    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
+  }
+
+  /** @internal */
+  sealNow(partition: number): void {
+    if (this.#state === 'destroyed' || this.#state === 'closed') return;
+    this.#native.seal(partition);
+    this.#unsealed.delete(partition);
+  }
+
+  /** @internal */
+  sealSoon(batch: Batch): void {
+    if (this.#fixed && this.#unsealed.has(batch.partition)) this.#scheduleTurn();
+  }
+
+  #pushThroughStages(metadata: unknown, data: EventData | undefined, requested: number | undefined): Future<EventId> {
+    const { stages } = this.#parts;
+    const given = typeof metadata === 'string' ? parseJson(metadata) : metadata;
+    const value = stages.validate(given, data);
+    // Text that no stage has changed is stored as it was given, byte for byte.
+    const verbatim = typeof metadata === 'string' && value === given && !stages.hasSerializer;
+    const text = verbatim ? metadata : stages.serialize(value);
+    return this.#append(this.#select(value, requested), text, data);
+  }
+
+  #append(partition: number, text: string, data: EventData | undefined): Future<EventId> {
+    const index = this.#nativePush(partition, text, data);
+    const batch = index === 0 ? this.#begin(partition) : (this.#current[partition] as Batch);
+    if (data !== undefined) batch.pin(data);
+    return new Future<EventId>(batch, index);
+  }
+
+  /** The core has begun a batch: its event 0 was just pushed. */
+  #begin(partition: number): Batch {
+    this.#sequence += 1;
+    const batch = new Batch(this, partition, this.#sequence);
+    const queue = this.#queues[partition] as Batch[];
+    // With nothing in flight the core has sent an adaptive batch already, and a full one always.
+    if (this.#fixed || queue.length > 0) this.#watchOpenBatch(partition);
+    queue.push(batch);
+    if (queue.length === this.maxNumBatches + 2) this.#backedUp += 1;
+    this.#current[partition] = batch;
+    this.#outstanding += 1;
+    if (this.#outstanding === 1) {
+      this.#parts.runtime.producers.set(this.#native.id, this);
+      this.#parts.runtime.hold();
+    }
+    return batch;
+  }
+
+  #watchOpenBatch(partition: number): void {
+    this.#unsealed.add(partition);
+    if (this.#fixed) this.#linger ??= setTimeout(() => this.#lingered(), this.#parts.settings.lingerMs);
+    else this.#scheduleTurn();
+  }
+
+  #scheduleTurn(): void {
+    if (this.#turnScheduled) return;
+    this.#turnScheduled = true;
+    setImmediate(() => {
+      this.#turnScheduled = false;
+      if (this.#fixed) this.#sealAll();
+      else for (const partition of this.#unsealed) this.#sealIfRoom(partition);
+    });
+  }
+
+  #lingered(): void {
+    this.#linger = undefined;
+    this.#sealAll();
+  }
+
+  /** Adaptive: what is open goes out while the server keeps up, and grows while it does not. */
+  #sealIfRoom(partition: number): void {
+    if (this.#state === 'destroyed' || this.#state === 'closed') return;
+    if (this.#native.inFlight(partition) < this.maxNumBatches) this.sealNow(partition);
+  }
+
+  #sealAll(): void {
+    if (this.#state === 'destroyed' || this.#state === 'closed') return;
+    if (this.#unsealed.size > 0) this.#native.seal(-1);
+    this.#unsealed.clear();
+  }
+
+  #settle(batch: Batch, firstId: number, error: DiasporaError | undefined): void {
+    if (batch.settled) return;
+    batch.settle(firstId, error);
+    if (error !== undefined) {
+      this.#record(error);
+      this.#unreported.push(error);
+      if (this.#unreported.length > errorsKept) this.#unreported.pop();
+    }
+    if (this.#flushes.length > 0) this.#advanceFlushes(batch, error);
+  }
+
+  #advanceFlushes(batch: Batch, error: DiasporaError | undefined): void {
+    for (const flush of this.#flushes) {
+      if (batch.sequence > flush.sequence) continue;
+      flush.remaining -= 1;
+      if (error !== undefined && flush.errors.length < errorsKept) flush.errors.push(error);
+      if (flush.remaining === 0) settleFlush(flush);
+    }
+    this.#flushes = this.#flushes.filter((flush) => flush.remaining > 0);
+  }
+
+  #flush(): Completion<void> {
+    this.#parts.runtime.drain();
+    this.#native.seal(-1);
+    this.#unsealed.clear();
+    let remaining = 0;
+    for (const queue of this.#queues) for (const batch of queue) if (!batch.settled) remaining += 1;
+    const errors = this.#unreported;
+    this.#unreported = [];
+    const flush: PendingFlush = { sequence: this.#sequence, remaining, errors, completion: new Completion<void>() };
+    if (remaining === 0) settleFlush(flush);
+    else this.#flushes.push(flush);
+    return flush.completion;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === 'destroyed') return;
+    this.#state = 'closing';
+    try {
+      await this.#flush().future();
+    } finally {
+      if (this.#state === 'closing') {
+        this.#state = 'closed';
+        this.#end();
+      }
+    }
+  }
+
+  /** Closed or destroyed: the native side is freed; the memory of batches is kept until the core has let go of it. */
+  #end(): void {
+    clearTimeout(this.#linger);
+    this.#unsealed.clear();
+    if (this.#outstanding > 0) this.#parts.runtime.release();
+    this.#native.destroy();
+    this.#becomeReady();
+    this.#parts.onClosed();
+  }
+
+  #dropOldest(partition: number, queue: Batch[]): void {
+    queue.shift();
+    this.#oldest[partition] = (this.#oldest[partition] as number) + 1;
+    if (queue.length === this.maxNumBatches + 1) this.#backedUp -= 1;
+    this.#outstanding -= 1;
+  }
+
+  /** Nothing is outstanding: the process may end, and this object may be collected. */
+  #rest(): void {
+    this.#unsealed.clear();
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
+    this.#parts.runtime.producers.delete(this.#native.id);
+    if (this.#state !== 'destroyed') this.#parts.runtime.release();
+  }
+
+  #isOverloaded(): boolean {
+    if (this.#state === 'closed' || this.#state === 'destroyed') return false;
+    return this.#refused || this.#backedUp > 0 || this.#native.pending()[2] > this.#parts.readyBytes;
+  }
+
+  #becomeReady(): void {
+    this.#refused = false;
+    this.#ready?.resolve();
+    this.#ready = undefined;
+  }
+
+  #takeTurn(): number {
+    const partition = this.#nextPartition;
+    this.#nextPartition = partition + 1 === this.#partitions ? 0 : partition + 1;
+    return partition;
+  }
+
+  #checkPartition(partition: unknown): number {
+    if (Number.isInteger(partition) && (partition as number) >= 0 && (partition as number) < this.#partitions) {
+      return partition as number;
+    }
+    const range = `an integer of 0 to ${this.#partitions - 1}`;
+    throw this.#error('INVALID_PARTITION', `the partition must be ${range}, not ${String(partition)}`);
+  }
+
+  #select(value: unknown, requested: number | undefined): number {
+    const { selector } = this.#parts.stages;
+    if (selector === undefined) return requested === undefined ? this.#takeTurn() : this.#checkPartition(requested);
+    return this.#checkPartition(selector(value, { partitions: this.#partitions, requested }));
+  }
+
+  #refuse(thrown: unknown): Future<EventId> {
+    const error = fromNative(thrown, { topic: this.topic });
+    if (error.code === 'QUEUE_FULL') this.#refused = true;
+    this.#record(error);
+    return Completion.failed(error);
+  }
+
+  #record(error: DiasporaError): void {
+    this.#errorCount += 1;
+    this.#errors.push(error);
+    if (this.#errors.length > errorsKept) this.#errors = this.#errors.slice(-errorsKept);
+    const { onError } = this.#parts.settings;
+    // Not from here: this may run inside a drain, and what the callback throws is the program's own.
+    if (onError !== undefined) queueMicrotask(() => onError(error));
+  }
+
+  #error(code: ErrorCode, message: string): DiasporaError {
+    return new DiasporaError(code, message, { topic: this.topic });
+  }
+}
+
+function settleFlush({ errors, completion }: PendingFlush): void {
+  const first = errors[0];
+  if (first === undefined) {
+    completion.resolve();
+    return;
+  }
+  const { code, message, topic, partition } = first;
+  completion.reject(new DiasporaError(code, message, { topic, partition, cause: first, errors: errors.slice(1) }));
+}

@@ -1,0 +1,175 @@
+/**
+ * TopicHandle: an open topic; makes producers and consumers for it.
+ */
+import { Consumer } from './consumer.js';
+import { type AllocatingConsumerOptions, type ConsumerOptions, consumerSettings } from './consumer-options.js';
+import type { Connection } from './drivers/connection.js';
+import { DiasporaError } from './errors.js';
+import type { NativePartitionStatus, NativeProducer, NativeTopicEntry } from './native.js';
+import { Producer } from './producer.js';
+import { type ProducerOptions, producerSettings } from './producer-options.js';
+import type { EventData, Stages } from './stages.js';
+
+/** When an event is acknowledged: in the server's memory, handed to its operating system, or synced to the device. */
+export type Durability = NativeTopicEntry['durability'];
+/** What keeps the events of a partition: a log on disk, or memory. */
+export type PartitionManager = NativeTopicEntry['manager'];
+
+/** One partition as it is now. */
+export interface PartitionDescription {
+  readonly partition: number;
+  /** uuid of the server that owns it. */
+  readonly server: string;
+  /** Id of the oldest event kept. */
+  readonly firstId: bigint;
+  /** Id that the next event gets. */
+  readonly nextId: bigint;
+}
+
+/** A topic as it is now. */
+export interface TopicDescription {
+  readonly name: string;
+  readonly uuid: string;
+  readonly durability: Durability;
+  readonly manager: PartitionManager;
+  readonly partitions: readonly PartitionDescription[];
+}
+
+/** Something that its driver closes. Internal. */
+export interface Child {
+  close(): Promise<void>;
+  destroy(): void;
+}
+
+/** What a handle is made of. Internal. */
+export interface TopicParts {
+  readonly connection: Connection;
+  readonly entry: NativeTopicEntry;
+  readonly stages: Stages;
+  /** INVALID_STATE when the driver is no longer open. */
+  readonly requireOpen: () => void;
+  /** Lets the driver close a child; what is returned takes it out again. */
+  readonly adopt: (child: WeakRef<Child>) => () => void;
+}
+
+/** An open topic. `Out`: the metadata that consumers get; `In`: what producers push. */
+export class TopicHandle<Out = unknown, In = Out> {
+  readonly #parts: TopicParts;
+  /** Server index of each partition. */
+  readonly #placement: readonly number[];
+
+  /** @internal Use `driver.openTopic()`. */
+  constructor(parts: TopicParts) {
+    this.#parts = parts;
+    const { connection, entry } = parts;
+    this.#placement = entry.placement.map((uuid) => connection.serverIndex(uuid, entry.name));
+  }
+
+  get name(): string {
+    return this.#parts.entry.name;
+  }
+
+  /** 32 hexadecimal digits; a topic that is deleted and created again has another. */
+  get uuid(): string {
+    return this.#parts.entry.uuid;
+  }
+
+  /** Number of partitions. */
+  get partitions(): number {
+    return this.#parts.entry.partitions;
+  }
+
+  get durability(): Durability {
+    return this.#parts.entry.durability;
+  }
+
+  get manager(): PartitionManager {
+    return this.#parts.entry.manager;
+  }
+
+  /** Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_STATE. */
+  producer(options?: ProducerOptions): Producer<In> {
+    const { connection, entry, stages, requireOpen, adopt } = this.#parts;
+    requireOpen();
+    const settings = producerSettings(options);
+    stages.require(entry.name, ['validator', 'partitionSelector', 'serializer']);
+    const native: NativeProducer = connection.runtime.binding.producerOpen(connection.native, {
+      topicUuid: entry.uuid,
+      placement: [...this.#placement],
+      batchEvents: settings.batchSize.events,
+      maxNumBatches: settings.maxNumBatches,
+    });
+    let release = (): void => undefined;
+    const producer = new Producer<In>({
+      runtime: connection.runtime,
+      native,
+      topic: entry.name,
+      partitions: entry.partitions,
+      stages,
+      settings,
+      readyBytes: connection.settings.pendingBytesMax / 2,
+      onClosed: () => release(),
+    });
+    release = adopt(new WeakRef(producer));
+    return producer;
+  }
+
+  /**
+   * Without a data selector no data is moved; `fullData` moves everything; with an allocator it goes into your memory.
+   * Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_PARTITION, INVALID_STATE.
+   */
+  consumer(options: ConsumerOptions<Out> & { readonly dataSelector?: undefined }): Consumer<Out, undefined>;
+  consumer(options: ConsumerOptions<Out> & Required<Pick<ConsumerOptions<Out>, 'dataSelector'>>): Consumer<Out, Buffer>;
+  consumer<D extends EventData>(options: AllocatingConsumerOptions<Out, D>): Consumer<Out, D>;
+  consumer(options: ConsumerOptions<Out>): Consumer<Out, Buffer | undefined>;
+  consumer(options: ConsumerOptions<Out> | AllocatingConsumerOptions<Out, EventData>): Consumer<Out, never> {
+    const { connection, entry, stages, requireOpen, adopt } = this.#parts;
+    requireOpen();
+    const settings = consumerSettings(options, entry.partitions);
+    stages.require(entry.name, ['serializer']);
+    const native = {
+      topicUuid: entry.uuid,
+      name: settings.name,
+      placement: [...this.#placement],
+      partitions: [...settings.partitions],
+      start: [...settings.start],
+      fullData: settings.fullData,
+      batchEvents: settings.batchSize.events,
+      windowBytes: settings.windowBytes,
+      maxNumBatches: settings.maxNumBatches,
+    };
+    let release = (): void => undefined;
+    const consumer = new Consumer<Out, never>({
+      runtime: connection.runtime,
+      topic: entry.name,
+      stages,
+      settings,
+      open: (request) => connection.runtime.binding.consumerOpen(request, connection.native, native),
+      onClosed: () => release(),
+    });
+    release = adopt(new WeakRef(consumer));
+    return consumer;
+  }
+
+  /** The topic and its partitions as they are now. Rejects with TOPIC_NOT_FOUND when it was deleted meanwhile. */
+  async describe(): Promise<TopicDescription> {
+    const { connection, entry, requireOpen } = this.#parts;
+    requireOpen();
+    const owners = [...new Set(this.#placement)];
+    const answers = await Promise.all(owners.map((server) => connection.topicStatus(server, entry.uuid, entry.name)));
+    const byPartition = new Map<number, NativePartitionStatus>();
+    for (const answer of answers) for (const status of answer) byPartition.set(status.partition, status);
+    const partitions = entry.placement.map((server, partition): PartitionDescription => {
+      const status = byPartition.get(partition);
+      if (status === undefined) {
+        throw new DiasporaError('PROTOCOL', `server ${server} did not report its partition ${partition}`, {
+          topic: entry.name,
+          partition,
+        });
+      }
+      return { partition, server, firstId: BigInt(status.firstId), nextId: BigInt(status.nextId) };
+    });
+    const { name, uuid, durability, manager } = entry;
+    return { name, uuid, durability, manager, partitions };
+  }
+}
