@@ -39,7 +39,20 @@
       "native/wire/control.cc",
       "native/wire/message.cc"
     ],
-    "addon_sources": [],
+    "addon_sources": [
+      "native/node/addon.cc",
+      "native/node/buffers.cc",
+      "native/node/completion_gate.cc",
+      "native/node/consumer_binding.cc",
+      "native/node/convert.cc",
+      "native/node/driver_binding.cc",
+      "native/node/environment.cc",
+      "native/node/producer_binding.cc",
+      "native/node/results.cc",
+      "native/node/server_binding.cc",
+      "native/node/server_handle.cc",
+      "native/node/sink.cc"
+    ],
     "header_roots": [
       "native"
     ],
