@@ -16,6 +16,7 @@
       "native/fabric/ofi_endpoint.cc",
       "native/fabric/ofi_policy.cc",
       "native/fabric/ofi_region.cc",
+      "native/fabric/ofi_self_test.cc",
       "native/fabric/ofi_slots.cc",
       "native/fabric/shm_files.cc",
       "native/fabric/signal_guard.cc",
