@@ -2,11 +2,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import type { Consumer, ConsumerOptions } from '../consumer.js';
+import type { ConsumerOptions } from '../consumer.js';
 import type { Event } from '../event.js';
 import { parseCount, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
-import { aborted, formatBytes, printLine, untilInterrupted } from './terminal.js';
+import { formatBytes, printLine, untilInterrupted } from './terminal.js';
 
 interface ConsumeOptions extends ConnectionOptions {
   readonly from?: 'beginning' | 'end' | bigint;
@@ -24,11 +24,6 @@ function parseFrom(text: string): 'beginning' | 'end' | bigint {
   throw new InvalidArgumentError('It must be beginning, end or an event id.');
 }
 
-/** Bytes of an event's data as one piece. */
-function bytesOf(event: Event<unknown>): Uint8Array {
-  return event.data ?? new Uint8Array(0);
-}
-
 /** `partition-id.bin`, or with the name that `produce FILE` gave behind it; never a path out of the directory. */
 function fileNameOf(event: Event<unknown>): string {
   const { name } = (event.metadata ?? {}) as { name?: unknown };
@@ -37,7 +32,7 @@ function fileNameOf(event: Event<unknown>): string {
 }
 
 async function show(event: Event<unknown>, options: ConsumeOptions): Promise<void> {
-  const data = bytesOf(event);
+  const data = event.data ?? Buffer.alloc(0);
   let file: string | undefined;
   if (options.out !== undefined && data.byteLength > 0) {
     file = join(options.out, fileNameOf(event));
@@ -61,25 +56,6 @@ async function show(event: Event<unknown>, options: ConsumeOptions): Promise<voi
   );
 }
 
-/** The next event; undefined when interrupted, or when none came for the idle time. */
-async function nextEvent(
-  consumer: Consumer<unknown>,
-  interruption: Promise<undefined>,
-  idleTimeout: number | undefined,
-): Promise<Event<unknown> | undefined> {
-  const candidates: Promise<Event<unknown> | undefined>[] = [Promise.resolve(consumer.pull()), interruption];
-  if (idleTimeout === undefined) return Promise.race(candidates);
-  let timer: NodeJS.Timeout | undefined;
-  const idle = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), idleTimeout);
-  });
-  try {
-    return await Promise.race([...candidates, idle]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 async function consume(topicName: string, options: ConsumeOptions): Promise<void> {
   if (options.out !== undefined) await mkdir(options.out, { recursive: true });
   await withDriver(options, async (driver) => {
@@ -93,13 +69,19 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
       ...(options.partition === undefined ? {} : { partitions: options.partition }),
     };
     const consumer = topic.consumer(settings);
-    await untilInterrupted(async (interrupted) => {
-      const interruption = aborted(interrupted);
-      for (let seen = 0; seen < (options.max ?? Number.POSITIVE_INFINITY); seen++) {
-        const event = await nextEvent(consumer, interruption, options.idleTimeout);
-        if (event === undefined) break;
-        await show(event, options);
-        if (options.name !== undefined) await event.acknowledge();
+    const { max = Number.POSITIVE_INFINITY, idleTimeout } = options;
+    await untilInterrupted(async (signal) => {
+      const iteration = { signal, ...(idleTimeout === undefined ? {} : { idleTimeoutMs: idleTimeout }) };
+      let seen = 0;
+      try {
+        for await (const event of consumer.events(iteration)) {
+          await show(event, options);
+          if (options.name !== undefined) await event.acknowledge();
+          if (++seen >= max) break;
+        }
+      } catch (error) {
+        // Ctrl-C is how an endless command ends.
+        if (!signal.aborted) throw error;
       }
     });
     await consumer.close();

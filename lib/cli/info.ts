@@ -1,17 +1,56 @@
 /** `diaspora info`: what this host's libfabric offers, what would be chosen and why, and the limits. */
 import { Command } from 'commander';
-import { fabricInfo } from '../fabric-info.js';
-import { printLine } from './terminal.js';
+import { type FabricInfo, fabricInfo } from '../fabric-info.js';
+import { formatBytes, printLine } from './terminal.js';
+
+interface InfoOptions {
+  readonly provider: string;
+  readonly json: boolean;
+}
+
+/** Name, family and limits of each provider, best first. */
+function providerLines({ providers }: FabricInfo): string[] {
+  return providers.map(({ name, version, messageBytesMax, hasWaitFd, sameHostOnly }) => {
+    const wait = hasWaitFd ? 'sleeps on a descriptor' : 'woken by a doorbell';
+    const reach = sameHostOnly ? 'same host only' : 'any host';
+    return `  ${name.padEnd(16)} version ${version}, messages up to ${formatBytes(messageBytesMax)}, ${wait}, ${reach}`;
+  });
+}
+
+/** Which provider two hosts, and two processes of one host, would use. */
+function choiceLines({ providers }: FabricInfo, asked: string): string[] {
+  const outside = providers.filter(({ family }) => family !== 'local');
+  const [best] = outside;
+  if (best === undefined) return ['chosen           none: only embedded drivers work'];
+  const remote = outside.find(({ sameHostOnly }) => !sameHostOnly);
+  const why = asked === 'auto' ? 'the first in the order of speed that both sides have' : `asked for: ${asked}`;
+  const far = remote === undefined || remote === best ? [] : [`between hosts    ${remote.name}`];
+  return [`chosen           ${best.name}: ${why}`, ...far];
+}
+
+async function showInfo(options: InfoOptions): Promise<void> {
+  const info = await fabricInfo(options.provider);
+  if (options.json) {
+    await printLine(JSON.stringify(info));
+    return;
+  }
+  const { library } = info;
+  const found = 'path' in library ? `${library.version}, ${library.path}` : `not usable: ${library.message}`;
+  const lines = [
+    `libfabric        ${found}`,
+    'providers, best first:',
+    ...providerLines(info),
+    ...choiceLines(info, options.provider),
+    `limits           metadata of an event 1 MiB, data of a batch 1 GiB, partitions of a topic 1024`,
+  ];
+  for (const line of lines) await printLine(line);
+}
 
 export function infoCommand(): Command {
   return new Command('info')
-    .description('Show libfabric, its usable providers, the one that auto would choose and why, and the limits.')
+    .description('Show libfabric, its usable providers, the one that would be chosen and why, and the limits.')
     .option('--provider <name>', 'ask for this provider in place of auto', 'auto')
     .option('--json', 'print one JSON object', false)
     .addHelpText('after', '\nExamples:\n  $ diaspora info\n  $ diaspora info --provider tcp --json')
-    .action(async (options: { provider: string; json: boolean }) => {
-      const info = await fabricInfo(options.provider);
-      if (options.json) await printLine(JSON.stringify(info));
-      else await printLine(JSON.stringify(info, null, 2));
-    });
+    .action(showInfo);
 }

@@ -7,6 +7,7 @@ import { aborted, note, printLine, untilInterrupted } from './terminal.js';
 interface ServeOptions {
   readonly data?: string;
   readonly listen: string;
+  readonly advertise?: string;
   readonly groupFile?: string;
   readonly provider: string;
   readonly memory?: number;
@@ -20,6 +21,8 @@ async function serve(options: ServeOptions): Promise<void> {
       listen: options.listen,
       provider: options.provider,
       insecure: options.insecure,
+      onLog: ({ level, message }) => note(`${level}: ${message}`),
+      ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
       ...(options.data === undefined ? {} : { data: options.data }),
       ...(options.groupFile === undefined ? {} : { groupFile: options.groupFile }),
       ...(options.memory === undefined ? {} : { memoryBytes: options.memory }),
@@ -45,6 +48,7 @@ export function serveCommand(): Command {
     .description('Serve partitions from a directory until Ctrl-C. Prints one line when ready.')
     .option('--data <dir>', 'where topics and events are kept (default: memory only, gone at the end)')
     .option('--listen <address>', 'address for clients; port 0 takes a free one', 'tcp://127.0.0.1:0')
+    .option('--advertise <host>', 'host that clients shall connect to (default: the one listened on)')
     .option('--group-file <file>', 'join the group in this file, which is created if need be; clients read it')
     .option('--provider <name>', 'libfabric provider, or several with commas', 'auto')
     .option('--memory <bytes>', 'bound on the memory for events, for example 2GiB', parseBytes)
