@@ -14,7 +14,7 @@
 
 #include "fabric/library.h"
 #include "fabric/ofi_domain.h"
-#include "fabric/ofi_self_test.h"
+#include "fabric/ofi_probe.h"
 #include "fabric/shm_files.h"
 #include "fabric/signal_guard.h"
 
@@ -93,7 +93,7 @@ Result<ProviderInfo> try_provider(const Library& library, const ProviderPolicy& 
   if (!choice) return choice.status();
   Result<std::unique_ptr<OfiDomain>> domain = OfiDomain::open(choice.take());
   if (!domain) return domain.status();
-  if (const Status works = self_test(domain.value().get()); !works) return works;
+  if (const Status works = probe_provider(domain.value().get()); !works) return works;
   return domain.value()->provider();
 }
 

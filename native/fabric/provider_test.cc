@@ -344,7 +344,8 @@ TEST_P(ProtectedProviderTest, KeysAreRandom) {
 
 std::string name_of(const testing::TestParamInfo<std::string>& provider) { return provider.param; }
 
-INSTANTIATE_TEST_SUITE_P(Providers, ProviderTest, testing::Values(std::string("local"), std::string("tcp"), std::string("shm")), name_of);
+INSTANTIATE_TEST_SUITE_P(Providers, ProviderTest,
+                         testing::Values(std::string("local"), std::string("tcp"), std::string("shm")), name_of);
 INSTANTIATE_TEST_SUITE_P(Providers, ProtectedProviderTest, testing::Values(std::string("local"), std::string("tcp")),
                          name_of);
 

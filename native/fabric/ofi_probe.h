@@ -7,6 +7,6 @@
 namespace diaspora::fabric {
 
 // On a fresh domain; blocks for milliseconds, at most seconds when the provider is broken.
-Status self_test(Domain* domain);
+Status probe_provider(Domain* domain);
 
 }  // namespace diaspora::fabric

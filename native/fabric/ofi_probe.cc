@@ -1,4 +1,4 @@
-#include "fabric/ofi_self_test.h"
+#include "fabric/ofi_probe.h"
 
 #include <memory>
 #include <vector>
@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kDeadlineMs = 5000;
 constexpr size_t kReadBytes = size_t{1} << 20;
 
-class Probe final : public Operation {
+class ProbeOperation final : public Operation {
  public:
   void on_complete(const OperationResult& completed) override {
     done = true;
@@ -25,9 +25,9 @@ class Probe final : public Operation {
   OperationResult result;
 };
 
-class SelfTest {
+class ProviderProbe {
  public:
-  explicit SelfTest(Domain* domain) : domain_(domain), exposed_(kReadBytes), fetched_(kReadBytes) {}
+  explicit ProviderProbe(Domain* domain) : domain_(domain), exposed_(kReadBytes), fetched_(kReadBytes) {}
 
   Status run();
 
@@ -46,7 +46,7 @@ class SelfTest {
   std::unique_ptr<MemoryRegion> fetched_region_;
 };
 
-Status SelfTest::open() {
+Status ProviderProbe::open() {
   for (std::unique_ptr<Endpoint>* endpoint : {&initiator_, &target_}) {
     Result<std::unique_ptr<Endpoint>> created = domain_->create_endpoint();
     if (!created) return created.status();
@@ -68,9 +68,9 @@ Status SelfTest::open() {
 
 // Posts, and drives the domain until the operation is complete.
 template <typename Post>
-Status SelfTest::perform(const char* what, Post post) {
+Status ProviderProbe::perform(const char* what, Post post) {
   const int64_t deadline_ms = monotonic_ms() + kDeadlineMs;
-  Probe probe;
+  ProbeOperation probe;
   PostResult posted = PostResult::kBusy;
   while (posted == PostResult::kBusy && monotonic_ms() < deadline_ms) {
     posted = post(&probe);
@@ -87,7 +87,7 @@ Status SelfTest::perform(const char* what, Post post) {
   return {ErrorCode::k_FABRIC, domain_->provider().name + ": the self-test's " + what + " failed: " + detail};
 }
 
-Status SelfTest::run() {
+Status ProviderProbe::run() {
   if (const Status opened = open(); !opened) return opened;
   uint64_t state = random_u64();
   for (uint8_t& byte : exposed_) {
@@ -109,6 +109,6 @@ Status SelfTest::run() {
 
 }  // namespace
 
-Status self_test(Domain* domain) { return SelfTest(domain).run(); }
+Status probe_provider(Domain* domain) { return ProviderProbe(domain).run(); }
 
 }  // namespace diaspora::fabric
