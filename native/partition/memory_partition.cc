@@ -1,6 +1,6 @@
 #include "partition/memory_partition.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "partition/batch_search.h"
@@ -12,12 +12,10 @@ std::unique_ptr<Partition> make_memory_partition(Executor* owner, const MemoryPa
 }
 
 MemoryPartition::MemoryPartition(Executor* owner, const MemoryPartitionOptions& options)
-    : owner_(owner), options_(options) {}
-
-MemoryPartition::~MemoryPartition() { *alive_ = false; }
+    : options_(options), answers_(owner) {}
 
 void MemoryPartition::append(AppendRequest request, AppendCallback done) {
-  answer_later([done = std::move(done), outcome = store(std::move(request))] { done(outcome); });
+  answers_.add([done = std::move(done), outcome = store(std::move(request))] { done(outcome); });
 }
 
 Result<AppendOutcome> MemoryPartition::store(AppendRequest request) {
@@ -39,7 +37,7 @@ Result<AppendOutcome> MemoryPartition::store(AppendRequest request) {
   sequences_.finish(request.producer, batch.base_id, batch.shape.event_count);
   bytes_held_ += batch.buffer->size();
   next_id_.value += batch.shape.event_count;
-  moved_ = true;
+  answers_.note_commit();
   const AppendOutcome outcome{batch.base_id, batch.shape.event_count, false};
   batches_.push_back(std::move(batch));
   return outcome;
@@ -66,44 +64,15 @@ void MemoryPartition::read(EventId id, ReadCallback done) {
   done(*find_batch(batches_, id));
 }
 
-void MemoryPartition::add_observer(CommitObserver* observer) { observers_.push_back(observer); }
-
-void MemoryPartition::remove_observer(CommitObserver* observer) { std::erase(observers_, observer); }
-
 void MemoryPartition::acknowledge(const std::string& consumer, EventId id, StatusCallback done) {
   Status status = cursors_.check_name(consumer);
   if (status.ok() && id >= next_id_) status = id_out_of_range(id, first_id_, next_id_);
   if (status.ok()) cursors_.advance(consumer, EventId(id.value + 1));
-  answer_later([done = std::move(done), status = std::move(status)] { done(status); });
+  answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
 }
 
 void MemoryPartition::close(StatusCallback done) {
-  answer_later([done = std::move(done)] { done({}); });
-}
-
-void MemoryPartition::answer_later(std::function<void()> answer) {
-  answers_.push_back(std::move(answer));
-  if (answers_.size() > 1) return;  // a drain is posted already
-  owner_->post([this, alive = alive_] {
-    if (*alive) drain();
-  });
-}
-
-// An answer or an observer may append again, or destroy the partition: only locals are used after the first of them.
-void MemoryPartition::drain() {
-  const std::shared_ptr<bool> alive = alive_;
-  std::vector<std::function<void()>> answers;
-  answers.swap(answers_);
-  const bool moved = std::exchange(moved_, false);
-  for (const auto& answer : answers) {
-    answer();
-  }
-  if (!moved || !*alive) return;
-  const std::vector<CommitObserver*> observers = observers_;
-  for (CommitObserver* observer : observers) {
-    if (!*alive) return;
-    if (std::find(observers_.begin(), observers_.end(), observer) != observers_.end()) observer->on_commit();
-  }
+  answers_.add([done = std::move(done)] { done({}); });
 }
 
 }  // namespace diaspora::partition

@@ -82,7 +82,10 @@ void SequenceTable::skip(const ProducerPosition& producer) {
 
 void SequenceTable::restore(const Uuid& session_id, BatchSequence sequence, EventId base_id, uint32_t event_count) {
   if (session_id.is_nil()) return;
-  store(&touch(session_id), {sequence, base_id, event_count});
+  Session& session = touch(session_id);
+  // A session that had been forgotten and began again: its earlier batches were not known then, nor are they now.
+  if (!session.ring.empty() && session.ring.back().sequence >= sequence) session.ring.clear();
+  store(&session, {sequence, base_id, event_count});
 }
 
 void SequenceTable::store(Session* session, const Stored& stored) {

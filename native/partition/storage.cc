@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "log/file.h"
 #include "log/log_writer.h"
+#include "partition/log_partition.h"
 
 namespace diaspora::partition {
 
@@ -92,6 +93,15 @@ Result<std::unique_ptr<log::File>> lock_directory(log::FileSystem& files, const 
   const Status written = log::write_all(*file.value(), 0, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   if (!written) return written;
   return file;
+}
+
+// Partitions of one topic differ in their last four bytes, so that no file of one passes for a file of another.
+Uuid partition_uuid(const Uuid& topic, PartitionIndex index) {
+  Uuid uuid = topic;
+  for (size_t i = 0; i < sizeof(index.value); ++i) {
+    uuid.bytes[uuid.bytes.size() - 1 - i] ^= static_cast<uint8_t>(index.value >> (8 * i));
+  }
+  return uuid;
 }
 
 Error not_writable(const std::string& directory, const Error& cause) {
@@ -184,7 +194,20 @@ Result<OpenedPartition> Storage::open_partition(const TopicEntry& topic, Partiti
   if (in_memory() || topic.kind == PartitionKind::kMemory) {
     return OpenedPartition{make_memory_partition(owner, options_.memory), {}};
   }
-  return {ErrorCode::k_INVALID_STATE, "partitions on disk are not part of this build"};
+  LogPartitionOptions options;
+  options.directory = topic_directory(topic.uuid) + "/" + std::to_string(index.value);
+  options.uuid = partition_uuid(topic.uuid, index);
+  options.label = "partition " + std::to_string(index.value) + " of topic \"" + topic.name + "\"";
+  options.durability = topic.durability;
+  options.segment_bytes = options_.segment_bytes;
+  options.cache_bytes_max = options_.cache_bytes_max;
+  options.pool = options_.pool;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Result<bool> made = log::make_directories(*files_, options.directory);
+    if (!made) return made.status();
+  }
+  return LogPartition::open(*files_, *log_store_, owner, options);
 }
 
 Status Storage::remove_partition_files(const Uuid& topic) {

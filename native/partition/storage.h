@@ -6,9 +6,10 @@
 //   DIR/topics/<topic uuid>/<index>/  one partition: segments, indexes, cursors (docs/formats/log.md)
 //
 // An empty directory name means storage in memory only: every partition is a memory partition and nothing is written.
-// Threads: any; calls block on file work and exclude each other. Owner: the server; it must outlive every partition
-// that it opened. Invariants: directories are 0700, files 0600; no name from a client ever becomes part of a path; one
-// process at a time holds a data directory.
+// Threads: any; calls block on file work and exclude each other. Owner: the server. It must outlive every partition
+// that it opened, and every Executor given to it must outlive it: its threads may still post to one. Invariants:
+// directories are 0700, files 0600; no name from a client ever becomes part of a path; one process at a time holds a
+// data directory.
 #pragma once
 
 #include <memory>

@@ -1,0 +1,95 @@
+// A partition over a log on disk: gives ids, answers when a batch is as durable as promised, keeps the newest batches
+// in memory, reads older ones back, and remembers producers and consumers across restarts.
+//
+// Threads: the owner's; the log and the cursors do their work on the LogStore's threads and report through the
+// executor, once per group. Invariants: outstanding_ holds exactly the batches between next_id_ and assign_id_, in
+// order; every committed batch at or past settled_id_ is in cache_. With Durability::kMemory a batch is answered at
+// once, except after a storage failure: then, until a write has succeeded, answers wait for the write.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "log/partition_log.h"
+#include "partition/answer_queue.h"
+#include "partition/cursor_store.h"
+#include "partition/partition.h"
+#include "partition/sequence_table.h"
+#include "partition/storage.h"
+
+namespace diaspora::partition {
+
+struct LogPartitionOptions {
+  std::string directory;  // must exist
+  Uuid uuid;              // of this partition, not of its topic
+  std::string label;      // what messages call it
+  Durability durability = Durability::kSync;
+  uint64_t segment_bytes = uint64_t{256} << 20;
+  size_t cache_bytes_max = size_t{64} << 20;
+  std::shared_ptr<BufferPool> pool;
+};
+
+class LogPartition final : public Partition {
+ public:
+  // Recovers what is in the directory. Blocks for file work.
+  static Result<OpenedPartition> open(log::FileSystem& files, log::LogStore& store, Executor* owner,
+                                      const LogPartitionOptions& options);
+  // Without close(): what was appended but not answered may or may not be kept, and its callbacks are dropped unrun.
+  ~LogPartition() override = default;
+
+  Admission admit(const ProducerPosition& producer) override { return sequences_.admit(producer); }
+  void append(AppendRequest request, AppendCallback done) override;
+  void skip(const ProducerPosition& producer) override { sequences_.skip(producer); }
+  EventId first_id() const override { return EventId(); }  // nothing is ever removed from the front
+  EventId next_id() const override { return next_id_; }
+  void read(EventId id, ReadCallback done) override;
+  void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
+  void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
+  std::optional<EventId> cursor(const std::string& consumer) const override { return cursors_.find(consumer); }
+  void acknowledge(const std::string& consumer, EventId id, StatusCallback done) override;
+  size_t release_cache(size_t bytes) override;
+  void close(StatusCallback done) override;
+
+ private:
+  struct Outstanding {
+    StoredBatch batch;
+    ProducerPosition producer;
+    std::vector<AppendCallback> callbacks;  // more than one when the batch was sent again meanwhile
+  };
+
+  LogPartition(Executor* owner, const LogPartitionOptions& options);
+  void restore(const log::RecoveredLog& recovered, const CursorStore& cursors);
+  void connect();
+
+  void submit(AppendRequest request, AppendCallback done);
+  void await_answer(const ProducerPosition& producer, AppendCallback done);
+  log::LogBatch to_log_batch(const StoredBatch& batch, const ProducerPosition& producer, bool answered) const;
+  void commit(StoredBatch batch, const ProducerPosition& producer);
+  void on_report(const log::LogReport& report);
+  void commit_outstanding(size_t count);
+  void fail_outstanding(const Status& status);
+  void on_cursors_written(std::vector<CursorUpdate> updates, const Status& status);
+  void trim_cache();
+  bool drop_oldest_cached();
+
+  Executor* const owner_;
+  const LogPartitionOptions options_;
+  SequenceTable sequences_;
+  CursorTable cursors_;
+  std::deque<StoredBatch> cache_;
+  size_t cache_bytes_ = 0;
+  std::deque<Outstanding> outstanding_;
+  EventId next_id_;
+  EventId assign_id_;
+  EventId settled_id_;
+  uint64_t epoch_ = 1;
+  bool degraded_ = false;  // the last thing heard of the log was a failure
+  AnswerQueue answers_;
+  // Last, so that their threads are done with them before anything above goes.
+  std::unique_ptr<CursorStore> cursor_store_;
+  std::unique_ptr<log::PartitionLog> log_;
+};
+
+}  // namespace diaspora::partition
