@@ -23,6 +23,7 @@
       "cflags_cc": ["-std=c++<(cxx_standard)", "-O3", "-fexceptions", "-fvisibility=hidden", "-Wall", "-Wextra"],
       "ldflags": [
         "-Wl,-z,nodelete",
+        "-Wl,-z,now",
         "-Wl,-Bsymbolic",
         "-Wl,--exclude-libs,ALL",
         "-static-libstdc++",

@@ -18,8 +18,9 @@ if(CMAKE_JS_VERSION)
   set_target_properties(diaspora_stream PROPERTIES PREFIX "" SUFFIX ".node")
   target_link_libraries(diaspora_stream PRIVATE ${core_libraries} ${CMAKE_JS_LIB})
   # nodelete: native threads may still be returning through our code when the last environment unloads us.
+  # now: a symbol that is missing is an error while loading, not the end of the process at the first call.
   # Bsymbolic, exclude-libs: no symbol of ours or of our libraries meets another addon's.
-  target_link_options(diaspora_stream PRIVATE LINKER:-z,nodelete LINKER:-Bsymbolic LINKER:--exclude-libs,ALL)
+  target_link_options(diaspora_stream PRIVATE LINKER:-z,nodelete LINKER:-z,now LINKER:-Bsymbolic LINKER:--exclude-libs,ALL)
 elseif(EXISTS "${node_modules}/node-addon-api" AND EXISTS "${node_modules}/node-api-headers")
   add_library(diaspora_stream OBJECT ${DIASPORA_ADDON_SOURCES})
   target_link_libraries(diaspora_stream PRIVATE ${core_libraries})

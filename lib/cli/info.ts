@@ -1,6 +1,6 @@
 /** `diaspora info`: what this host's libfabric offers, what would be chosen and why, and the limits. */
 import { Command } from 'commander';
-import { type FabricInfo, fabricInfo } from '../fabric-info.js';
+import { type FabricInfo, fabricInfo, type ProviderInfo } from '../fabric-info.js';
 import { formatBytes, printLine } from './terminal.js';
 
 interface InfoOptions {
@@ -8,22 +8,24 @@ interface InfoOptions {
   readonly json: boolean;
 }
 
-/** Name, family and limits of each provider, best first. */
-function providerLines({ providers }: FabricInfo): string[] {
-  return providers.map(({ name, version, messageBytesMax, hasWaitFd, sameHostOnly }) => {
-    const wait = hasWaitFd ? 'sleeps on a descriptor' : 'woken by a doorbell';
-    const reach = sameHostOnly ? 'same host only' : 'any host';
-    return `  ${name.padEnd(16)} version ${version}, messages up to ${formatBytes(messageBytesMax)}, ${wait}, ${reach}`;
-  });
+/** Between processes; `local` serves only drivers and servers of one process. */
+function outsideProviders({ providers }: FabricInfo): ProviderInfo[] {
+  return providers.filter(({ family }) => family !== 'local');
+}
+
+function providerLine({ name, version, messageBytesMax, hasWaitFd, sameHostOnly }: ProviderInfo): string {
+  const wait = hasWaitFd ? 'sleeps on a descriptor' : 'woken by a doorbell';
+  const reach = sameHostOnly ? 'same host only' : 'any host';
+  return `  ${name.padEnd(14)} version ${version}, messages up to ${formatBytes(messageBytesMax)}, ${wait}, ${reach}`;
 }
 
 /** Which provider two hosts, and two processes of one host, would use. */
-function choiceLines({ providers }: FabricInfo, asked: string): string[] {
-  const outside = providers.filter(({ family }) => family !== 'local');
+function choiceLines(info: FabricInfo, asked: string): string[] {
+  const outside = outsideProviders(info);
   const [best] = outside;
   if (best === undefined) return ['chosen           none: only embedded drivers work'];
   const remote = outside.find(({ sameHostOnly }) => !sameHostOnly);
-  const why = asked === 'auto' ? 'the first in the order of speed that both sides have' : `asked for: ${asked}`;
+  const why = asked === 'auto' ? 'the fastest that both processes of one host have' : `asked for: ${asked}`;
   const far = remote === undefined || remote === best ? [] : [`between hosts    ${remote.name}`];
   return [`chosen           ${best.name}: ${why}`, ...far];
 }
@@ -39,7 +41,7 @@ async function showInfo(options: InfoOptions): Promise<void> {
   const lines = [
     `libfabric        ${found}`,
     'providers, best first:',
-    ...providerLines(info),
+    ...outsideProviders(info).map(providerLine),
     ...choiceLines(info, options.provider),
     `limits           metadata of an event 1 MiB, data of a batch 1 GiB, partitions of a topic 1024`,
   ];
