@@ -1,0 +1,167 @@
+/** The command line as a user meets it: real processes, real servers, exit codes and lines. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const cli = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+const place = mkdtempSync(join(tmpdir(), 'diaspora-cli-'));
+after(() => rmSync(place, { recursive: true, force: true }));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
+  let text = '';
+  for await (const part of stream.setEncoding('utf8')) text += part;
+  return text;
+}
+
+function start(args: readonly string[]): ChildProcess {
+  const env = { ...process.env };
+  delete env['DIASPORA_GROUP_FILE'];
+  return spawn(process.execPath, [cli, ...args], { cwd: place, env, stdio: 'pipe' });
+}
+
+async function run(args: readonly string[], input = ''): Promise<Outcome> {
+  const child = start(args);
+  child.stdin!.end(input);
+  const [stdout, stderr] = await Promise.all([textOf(child.stdout!), textOf(child.stderr!), once(child, 'close')]);
+  return { code: child.exitCode, stdout, stderr };
+}
+
+function linesOf(text: string): string[] {
+  return text.split('\n').filter((line) => line !== '');
+}
+
+async function succeed(args: readonly string[], input = ''): Promise<string[]> {
+  const { code, stdout, stderr } = await run(args, input);
+  assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
+  return linesOf(stdout);
+}
+
+async function failInOneLine(args: readonly string[], pattern: RegExp, input = ''): Promise<void> {
+  const { code, stderr } = await run(args, input);
+  assert.equal(code, 1, stderr);
+  assert.equal(linesOf(stderr).length, 1, stderr);
+  assert.match(stderr, pattern);
+}
+
+const commands = [
+  'serve',
+  'produce',
+  'consume',
+  'info',
+  'topic',
+  'topic create',
+  'topic list',
+  'topic describe',
+  'topic delete',
+];
+
+for (const command of commands) {
+  test(`${command} --help shows examples`, async () => {
+    const lines = await succeed([...command.split(' '), '--help']);
+    assert.ok(lines.some((line) => /^Examples?:$/.test(line)));
+    assert.ok(lines.some((line) => line.includes(`$ diaspora ${command}`)));
+  });
+}
+
+test('wrong usage ends with code 2', async () => {
+  for (const args of [
+    ['nonsense'],
+    ['consume'],
+    ['serve', '--memory', 'much'],
+    ['topic', 'create', 'x', '--partitions', '0'],
+  ]) {
+    const { code, stderr } = await run(args);
+    assert.equal(code, 2, args.join(' '));
+    assert.match(stderr, /^error: /);
+  }
+});
+
+test('errors are one line that says what to do', async () => {
+  await failInOneLine(['topic', 'list'], /--group-file .*--server .*--data/);
+  await failInOneLine(['topic', 'list', '--group-file', 'missing.json'], /missing\.json.*\[GROUP_FILE\]/);
+  await failInOneLine(['consume', 'nothing', '--data', 'empty'], /nothing.*\[TOPIC_NOT_FOUND\]/);
+  await failInOneLine(['topic', 'create', 'a/b', '--data', 'empty'], /\[INVALID_NAME\]/);
+  await failInOneLine(
+    ['serve', '--listen', 'tcp://0.0.0.0:0', '--advertise', 'localhost'],
+    /insecure.*\[INVALID_ARGUMENT\]/,
+  );
+});
+
+test('a directory is enough: create, produce lines, consume, list, describe, delete', async () => {
+  const where = ['--data', 'embedded'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  await succeed(['produce', 'notes', ...where], '{"n":1}\n\n{"n":2}\n');
+  const events = (await succeed(['consume', 'notes', '--json', '--max', '2', ...where])).map((line) =>
+    JSON.parse(line),
+  );
+  assert.deepEqual(events, [
+    { partition: 0, id: 0, metadata: { n: 1 }, bytes: 0 },
+    { partition: 0, id: 1, metadata: { n: 2 }, bytes: 0 },
+  ]);
+  assert.deepEqual(await succeed(['topic', 'list', ...where]), ['notes']);
+  assert.ok((await succeed(['topic', 'describe', 'notes', ...where])).some((line) => line.includes('2 events')));
+  await succeed(['topic', 'delete', 'notes', ...where]);
+  assert.deepEqual(await succeed(['topic', 'list', ...where]), []);
+});
+
+test('a bad line ends the command, and what came before it is stored', async () => {
+  const where = ['--data', 'badline'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  await failInOneLine(['produce', 'notes', ...where], /line 2 is not JSON/, '{"n":1}\n{"n":\n{"n":3}\n');
+  const events = await succeed(['consume', 'notes', '--json', '--idle-timeout', '200', ...where]);
+  assert.equal(events.length, 1);
+});
+
+test('a named consumer goes on where it stopped', async () => {
+  const where = ['--data', 'named'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  await succeed(['produce', 'notes', ...where], '1\n2\n3\n');
+  const take = ['consume', 'notes', '--name', 'reader', '--json', '--max', '1', ...where];
+  const metadataOf = (lines: string[]): unknown[] => lines.map((line) => JSON.parse(line).metadata);
+  assert.deepEqual(metadataOf(await succeed(take)), [1]);
+  assert.deepEqual(metadataOf(await succeed(take)), [2]);
+  assert.deepEqual(
+    metadataOf(await succeed(['consume', 'notes', '--from', '2', '--json', '--max', '1', ...where])),
+    [3],
+  );
+});
+
+test('a server: files go in and come out byte by byte, Ctrl-C stops everything cleanly', async () => {
+  const group = ['--group-file', 'group.json'];
+  const server = start(['serve', '--data', 'served', '--json', ...group]);
+  const lines = createInterface({ input: server.stdout! })[Symbol.asyncIterator]();
+  try {
+    const ready = JSON.parse((await lines.next()).value);
+    assert.match(ready.address, /^127\.0\.0\.1:\d+$/);
+    const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, index) => (index * 7) % 251));
+    writeFileSync(join(place, 'picture.raw'), bytes);
+    await succeed(['topic', 'create', 'files', '--partitions', '2', ...group]);
+    await succeed(['produce', 'files', 'picture.raw', '--partition', '1', ...group]);
+    const [line] = await succeed(['consume', 'files', '--out', 'received', '--json', '--max', '1', ...group]);
+    const event = JSON.parse(line!);
+    assert.deepEqual(event.metadata, { name: 'picture.raw', size: 300_000 });
+    assert.equal(event.partition, 1);
+    assert.ok(readFileSync(join(place, event.file)).equals(bytes));
+
+    const consumer = start(['consume', 'files', '--json', ...group]);
+    await once(consumer.stdout!, 'data');
+    consumer.kill('SIGINT');
+    assert.deepEqual(await once(consumer, 'exit'), [0, null]);
+  } finally {
+    server.kill('SIGINT');
+  }
+  assert.ok(JSON.parse((await lines.next()).value).counters.dataBytesByRma >= 300_000);
+  assert.deepEqual(await once(server, 'exit'), [0, null]);
+});
