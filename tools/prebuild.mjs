@@ -3,10 +3,12 @@
 //
 // The prebuild needs no compiler, no libfabric headers and no C++ runtime of its own where it is used: libstdc++ is linked
 // in, libfabric.so.1 is opened at run time. It needs the glibc of the machine that built it or a newer one, so releases
-// are built on an old one. Built in build-prebuild/ because node-gyp empties its build folder, which is cmake-js's here.
+// are built on an old one. `--libfabric FILE` puts a copy of that library beside the addon, for hosts without one: the
+// system's is tried first, because it knows the host's network. Built in build-prebuild/ because node-gyp empties its build folder, which is cmake-js's here.
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { root, runMain, runQuiet, SetupError, setUp } from './setup.mjs';
 
 const stage = join(root, 'build-prebuild');
@@ -25,7 +27,11 @@ function fillStage() {
   symlinkSync(join(root, 'node_modules'), join(stage, 'node_modules'));
 }
 
+const { values } = parseArgs({ options: { libfabric: { type: 'string' } } });
+
 await runMain(() => {
+  const bundled = values.libfabric === undefined ? undefined : resolve(values.libfabric);
+  if (bundled !== undefined && !existsSync(bundled)) throw new SetupError(`${values.libfabric} does not exist`);
   setUp();
   fillStage();
   const headers = headersOfRunningNode();
@@ -44,5 +50,7 @@ await runMain(() => {
     encoding: 'utf8',
   });
   if (load.status !== 0) throw new SetupError(`${file} does not load:\n${load.stderr}`);
+  // The name under which native/fabric/library.cc looks for it. A copy of the file, not of a link to it.
+  if (bundled !== undefined) cpSync(realpathSync(bundled), join(folder, 'libfabric.so.1'));
   process.stdout.write(`prebuilds/${process.platform}-${process.arch}/${file}\n`);
 });
