@@ -35,13 +35,13 @@ export class DiasporaError extends Error {
   readonly code: ErrorCode;
   /** True when the same operation may succeed later without a change by the caller. */
   readonly retryable: boolean;
-  readonly topic?: string;
-  readonly partition?: number;
-  readonly eventId?: bigint;
-  readonly consumer?: string;
-  readonly provider?: string;
-  readonly path?: string;
-  readonly address?: string;
+  declare readonly topic?: string;
+  declare readonly partition?: number;
+  declare readonly eventId?: bigint;
+  declare readonly consumer?: string;
+  declare readonly provider?: string;
+  declare readonly path?: string;
+  declare readonly address?: string;
   /** Further errors of the same operation; empty when there are none. */
   readonly errors: readonly DiasporaError[];
 
@@ -78,7 +78,11 @@ function isCode(code: unknown): code is ErrorCode {
  * @internal
  */
 export function fromNative(thrown: unknown, operands: ErrorOperands = {}): DiasporaError {
-  if (thrown instanceof DiasporaError) return thrown;
+  if (thrown instanceof DiasporaError) {
+    // Raised by a leaf that does not know which topic it works for.
+    if (thrown.topic === undefined && operands.topic !== undefined) Object.assign(thrown, { topic: operands.topic });
+    return thrown;
+  }
   const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };
   const text = typeof message === 'string' ? message : String(thrown);
   if (isCode(code)) return new DiasporaError(code, text, operands);

@@ -15,7 +15,13 @@ import { DiasporaError } from './errors.js';
 const staleAfterMs = 30_000;
 const retryEveryMs = 20;
 
-let locksTaken = 0;
+let namesMade = 0;
+
+/** Unlike any other name of this process. */
+function uniqueName(): string {
+  namesMade += 1;
+  return `${process.pid}-${namesMade}`;
+}
 
 function codeOf(error: unknown): unknown {
   return (error as { code?: unknown } | null)?.code;
@@ -53,7 +59,7 @@ async function readLock(lock: string): Promise<string | undefined> {
 async function removeIfStale(lock: string): Promise<void> {
   const text = await readLock(lock);
   if (text === undefined || !(await isStale(lock, text))) return;
-  const aside = `${lock}.${process.pid}.${(locksTaken += 1)}.stale`;
+  const aside = `${lock}.${uniqueName()}.stale`;
   try {
     await rename(lock, aside);
   } catch (error) {
@@ -65,7 +71,7 @@ async function removeIfStale(lock: string): Promise<void> {
 }
 
 async function acquire(lock: string, timeoutMs: number): Promise<string> {
-  const text = `${hostname()} ${process.pid} ${(locksTaken += 1)} ${Date.now()}`;
+  const text = `${hostname()} ${process.pid} ${uniqueName()} ${Date.now()}`;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {

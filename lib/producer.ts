@@ -333,8 +333,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     batch.settle(firstId, error);
     if (error !== undefined) {
       this.#record(error);
-      this.#unreported.push(error);
-      if (this.#unreported.length > errorsKept) this.#unreported.pop();
+      const isTold = this.#flushes.some((flush) => batch.sequence <= flush.sequence);
+      if (!isTold && this.#unreported.length < errorsKept) this.#unreported.push(error);
     }
     if (this.#flushes.length > 0) this.#advanceFlushes(batch, error);
   }

@@ -219,6 +219,12 @@ export function runtime(): Runtime {
   return instance;
 }
 
+/** For tests: a core of theirs in place of the addon's, before the first use of anything. */
+export function installBinding(binding: NativeBinding): Runtime {
+  instance = new Runtime(binding);
+  return instance;
+}
+
 // Objects that were collected without being closed leave their entry behind; this takes it out. What is held is the entry
 // and never a closure: a closure would share its scope, and with it the object, and so keep it alive for ever.
 const forgotten = new FinalizationRegistry<readonly [Map<number, unknown>, number]>(([map, id]) => map.delete(id));

@@ -118,9 +118,9 @@ export class TopicHandle<Out = unknown, In = Out> {
    * Without a data selector no data is moved; `fullData` moves everything; with an allocator it goes into your memory.
    * Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_PARTITION, INVALID_STATE.
    */
+  consumer<D extends EventData>(options: AllocatingConsumerOptions<Out, D>): Consumer<Out, D>;
   consumer(options: ConsumerOptions<Out> & { readonly dataSelector?: undefined }): Consumer<Out, undefined>;
   consumer(options: ConsumerOptions<Out> & Required<Pick<ConsumerOptions<Out>, 'dataSelector'>>): Consumer<Out, Buffer>;
-  consumer<D extends EventData>(options: AllocatingConsumerOptions<Out, D>): Consumer<Out, D>;
   consumer(options: ConsumerOptions<Out>): Consumer<Out, Buffer | undefined>;
   consumer(options: ConsumerOptions<Out> | AllocatingConsumerOptions<Out, EventData>): Consumer<Out, never> {
     const { connection, entry, stages, requireOpen, adopt } = this.#parts;
