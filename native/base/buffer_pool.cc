@@ -105,8 +105,8 @@ Status BufferPool::add_arena(size_t bytes, bool dedicated) {
 }
 
 void BufferPool::release_locked(const Arena& arena, size_t offset, size_t bytes) {
-  const auto state = std::find_if(arenas_.begin(), arenas_.end(),
-                                  [&](const ArenaState& s) { return s.arena.number == arena.number; });
+  const auto state =
+      std::find_if(arenas_.begin(), arenas_.end(), [&](const ArenaState& s) { return s.arena.number == arena.number; });
   DIASPORA_CHECK(state != arenas_.end());
   used_bytes_ -= bytes;
   auto& free = state->free_by_offset;

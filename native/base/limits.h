@@ -19,7 +19,8 @@ inline constexpr uint32_t kBatchEventsMax = 64 * 1024;
 // A stored batch: header, event table, metadata and data. 1 GiB - 4 KiB keeps every length in 32 bits with room.
 inline constexpr uint64_t kBatchBytesMax = (uint64_t{1} << 30) - 4096;
 
-// Default zero-copy threshold, bytes a segment: an RMA operation over tcp costs 8 to 10 us, copying 64 KiB about as much.
+// Default zero-copy threshold, bytes a segment: an RMA operation over tcp costs 8 to 10 us, copying 64 KiB about as
+// much.
 inline constexpr uint32_t kZeroCopyThresholdDefault = 64 * 1024;
 
 // Topic and consumer names, bytes of UTF-8. 256 as in the reference.

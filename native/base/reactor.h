@@ -2,9 +2,9 @@
 //
 // The client's progress thread and each server worker are one Reactor. A pass: run posted work, poll every Poller, run
 // due timers, run end-of-pass hooks. While a pass finds work, the next one follows at once; then the reactor spins for
-// kSpinNs, then sleeps in epoll on its descriptors. A Poller without a descriptor (shm) that expects something is polled
-// every kNapNs while the reactor sleeps in between; expect_traffic() keeps that up for a while without work in flight.
-// Threads: post() and stop() from any thread; everything else on the reactor's own thread (or before run()).
+// kSpinNs, then sleeps in epoll on its descriptors. A Poller without a descriptor (shm) that expects something is
+// polled every kNapNs while the reactor sleeps in between; expect_traffic() keeps that up for a while without work in
+// flight. Threads: post() and stop() from any thread; everything else on the reactor's own thread (or before run()).
 #pragma once
 
 #include <atomic>

@@ -102,7 +102,8 @@ bool BatchIntake::begin(const wire::BatchMessage& message, std::span<const uint8
   return true;
 }
 
-// Copies inline runs and starts a read for each remote one. decode_batch has checked that the runs fill the body exactly.
+// Copies inline runs and starts a read for each remote one. decode_batch has checked that the runs fill the body
+// exactly.
 void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::span<const uint8_t> inline_bytes) {
   const wire::BodyShape& shape = incoming->message.shape;
   const std::span<uint8_t> body = incoming->body();
@@ -124,11 +125,10 @@ void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::spa
       if (temporary != nullptr) incoming->regions.push_back(std::move(temporary));
       ++incoming->reads_left;
       if (is_data) core_->counters.data_bytes_by_rma += run.segment.bytes;
-      link_->read(region.value(), target, run.segment.address, run.segment.key,
-                  [this, incoming](const Error& error) {
-                    if (error.code != ErrorCode::kOk) incoming->error = error;
-                    fetched(incoming);
-                  });
+      link_->read(region.value(), target, run.segment.address, run.segment.key, [this, incoming](const Error& error) {
+        if (error.code != ErrorCode::kOk) incoming->error = error;
+        fetched(incoming);
+      });
     } else {
       std::memcpy(target.data(), inline_bytes.data(), target.size());
       inline_bytes = inline_bytes.subspan(target.size());
@@ -153,7 +153,8 @@ void BatchIntake::fetched(const std::shared_ptr<Incoming>& incoming) {
     for (uint32_t i = 0; head_ok && shape.data_bytes > 0 && i < shape.event_count; ++i) {
       const wire::EventExtent extent = wire::event_extent(head, i);
       if (extent.data_bytes == 0) continue;
-      if (crc32c(body.subspan(shape.data_offset() + extent.data_offset, extent.data_bytes)) == extent.data_crc) continue;
+      if (crc32c(body.subspan(shape.data_offset() + extent.data_offset, extent.data_bytes)) == extent.data_crc)
+        continue;
       incoming->error = {ErrorCode::k_DATA_CHANGED,
                          "the data of event " + std::to_string(i) +
                              " of its batch no longer matches the checksum taken at push: it must not be written to "
@@ -197,8 +198,7 @@ void BatchIntake::append(const std::shared_ptr<Incoming>& incoming) {
   core_->counters.events_produced += message.shape.event_count;
   core_->counters.data_bytes += message.shape.data_bytes;
   incoming->hosted->partition->append(
-      std::move(request),
-      [this, alive = alive_, token = message.token](Result<partition::AppendOutcome> outcome) {
+      std::move(request), [this, alive = alive_, token = message.token](Result<partition::AppendOutcome> outcome) {
         if (!*alive) return;
         wire::BatchAnswer answer;
         answer.token = token;
@@ -225,8 +225,9 @@ void BatchIntake::retry_stalled() {
     const Stalled& front = stalled_.front();
     if (!begin(front.message, front.body)) {
       if (monotonic_ms() - front.since_ms < kNoMemoryMs) break;
-      refuse(front.message, {ErrorCode::k_NO_SPACE, "the server's memory for batches is full; start it with more, or "
-                                                    "let consumers and the disk catch up and push again"});
+      refuse(front.message, {ErrorCode::k_NO_SPACE,
+                             "the server's memory for batches is full; start it with more, or "
+                             "let consumers and the disk catch up and push again"});
     }
     stalled_.pop_front();
   }

@@ -24,10 +24,7 @@ Result<fabric::MemoryRegion*> RegionCache::region_of(const Buffer& buffer,
 
 ServedDomain::ServedDomain(Reactor* reactor_in, std::unique_ptr<fabric::Domain> domain_in,
                            std::atomic<uint64_t>* registrations)
-    : reactor(reactor_in),
-      domain(std::move(domain_in)),
-      poller(domain.get()),
-      regions(domain.get(), registrations) {
+    : reactor(reactor_in), domain(std::move(domain_in)), poller(domain.get()), regions(domain.get(), registrations) {
   reactor->add_poller(&poller);
 }
 

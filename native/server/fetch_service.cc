@@ -52,8 +52,9 @@ void FetchService::loaded(const std::shared_ptr<Fetch>& fetch, Result<partition:
   if (!ranges_ok) {
     fetch->error = ranges_ok.error();
   } else if (extent.data_bytes > 0 && crc32c(data) != extent.data_crc) {
-    fetch->error = {ErrorCode::k_CORRUPT_DATA, "the stored data of event " + std::to_string(fetch->message.event.value) +
-                                                   " does not match its checksum"};
+    fetch->error = {
+        ErrorCode::k_CORRUPT_DATA,
+        "the stored data of event " + std::to_string(fetch->message.event.value) + " does not match its checksum"};
   } else {
     write_ranges(fetch, stored, extent.data_offset);
     return;
@@ -64,9 +65,9 @@ void FetchService::loaded(const std::shared_ptr<Fetch>& fetch, Result<partition:
 Status FetchService::check_ranges(const Fetch& fetch, uint64_t data_bytes) const {
   for (const wire::DataRange& range : fetch.message.ranges) {
     if (range.offset > data_bytes || range.bytes > data_bytes - range.offset) {
-      return {ErrorCode::k_INVALID_DESCRIPTOR,
-              "bytes " + std::to_string(range.offset) + " to " + std::to_string(range.offset + range.bytes) +
-                  " were asked of an event with " + std::to_string(data_bytes)};
+      return {ErrorCode::k_INVALID_DESCRIPTOR, "bytes " + std::to_string(range.offset) + " to " +
+                                                   std::to_string(range.offset + range.bytes) +
+                                                   " were asked of an event with " + std::to_string(data_bytes)};
     }
   }
   return {};

@@ -2,9 +2,9 @@
 //
 // Threads: one Reactor thread ("diaspora-serv") owns the listening socket, the fabric domains, the sessions and the
 // partitions; file work runs on the log's writer threads. One server uses about one core for transfers: a machine with
-// more cores or adapters runs several servers, joined in one group. start() and stop() may be called from any thread and
-// block (call them off the JS thread). Invariants: a server's memory is never registered with remote
-// access; only the server initiates RMA.
+// more cores or adapters runs several servers, joined in one group. start() and stop() may be called from any thread
+// and block (call them off the JS thread). Invariants: a server's memory is never registered with remote access; only
+// the server initiates RMA.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@
 namespace diaspora::server {
 
 struct ServerOptions {
-  std::string data_directory;  // empty: everything in memory
+  std::string data_directory;             // empty: everything in memory
   std::string listen_host = "127.0.0.1";  // numeric IP; empty: no listening socket
   uint16_t listen_port = 0;
   std::string provider = "auto";  // comma-separated list allowed; "local" for embedded

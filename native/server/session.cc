@@ -9,8 +9,8 @@ namespace diaspora::server {
 
 namespace {
 
-// Batches and fetches that a client may have unanswered. A batch message is up to 64 KiB, so 12 cover 2.6 GB/s at a round
-// trip of 300 us; each costs one posted receive.
+// Batches and fetches that a client may have unanswered. A batch message is up to 64 KiB, so 12 cover 2.6 GB/s at a
+// round trip of 300 us; each costs one posted receive.
 constexpr uint32_t kBatchCredits = 12;
 constexpr uint32_t kFetchCredits = 12;
 // Pings and credit messages.
@@ -25,7 +25,10 @@ constexpr size_t kSubscriptionsMax = 4096;
 }  // namespace
 
 Session::Session(Core* core, int fd, std::string bind_address, Hooks hooks)
-    : core_(core), bind_address_(std::move(bind_address)), hooks_(std::move(hooks)), alive_(std::make_shared<bool>(true)) {
+    : core_(core),
+      bind_address_(std::move(bind_address)),
+      hooks_(std::move(hooks)),
+      alive_(std::make_shared<bool>(true)) {
   session::ControlChannel::Handler handler;
   handler.on_frame = [this](const wire::FrameHeader& header, std::span<const uint8_t> payload) {
     on_frame(header, payload);
@@ -74,8 +77,9 @@ void Session::on_frame(const wire::FrameHeader& header, std::span<const uint8_t>
   Status status;
   switch (state_) {
     case State::kGreeting:
-      status = header.type == wire::FrameType::kHello ? greet(payload)
-                                                      : Status(ErrorCode::k_PROTOCOL, "the first frame must be a hello");
+      status = header.type == wire::FrameType::kHello
+                   ? greet(payload)
+                   : Status(ErrorCode::k_PROTOCOL, "the first frame must be a hello");
       break;
     case State::kAttaching:
       status = header.type == wire::FrameType::kAttach ? attach(payload)
@@ -105,7 +109,8 @@ Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& he
   }
   std::string offered;
   for (const wire::OfferedProvider& p : hello.providers) offered += " " + p.name + " (" + p.family + ")";
-  return {ErrorCode::k_PROVIDER_UNAVAILABLE, "client and server share no fabric provider; the client offers:" + offered};
+  return {ErrorCode::k_PROVIDER_UNAVAILABLE,
+          "client and server share no fabric provider; the client offers:" + offered};
 }
 
 Status Session::greet(std::span<const uint8_t> payload) {
@@ -144,9 +149,8 @@ Status Session::greet(std::span<const uint8_t> payload) {
 }
 
 Status Session::attach(std::span<const uint8_t> payload) {
-  intake_ = std::make_unique<BatchIntake>(core_, domain_, link_.get(), [this](wire::BatchAnswer answer) {
-    answers_.push_back(std::move(answer));
-  });
+  intake_ = std::make_unique<BatchIntake>(core_, domain_, link_.get(),
+                                          [this](wire::BatchAnswer answer) { answers_.push_back(std::move(answer)); });
   fetches_ = std::make_unique<FetchService>(core_, domain_, link_.get());
   session::Link::Options options;
   options.message_bytes = message_bytes_;
@@ -259,9 +263,10 @@ void Session::acknowledge(uint64_t request, const wire::AcknowledgeFrame& frame)
   const auto hosted = core_->topics->find(frame.topic, frame.partition);
   Status status = hosted ? wire::validate_name(frame.consumer) : hosted.status();
   if (!status) return reply(request, status);
-  hosted.value()->partition->acknowledge(frame.consumer, frame.event, [this, alive = alive_, request](const Status& done) {
-    if (*alive) reply(request, done);
-  });
+  hosted.value()->partition->acknowledge(frame.consumer, frame.event,
+                                         [this, alive = alive_, request](const Status& done) {
+                                           if (*alive) reply(request, done);
+                                         });
 }
 
 void Session::on_message(std::span<const uint8_t> bytes) {
@@ -290,7 +295,8 @@ Status Session::dispatch(const wire::MessageView& view) {
       return {};
     }
     default:
-      return {ErrorCode::k_PROTOCOL, "a client may not send message type " + std::to_string(static_cast<int>(view.type))};
+      return {ErrorCode::k_PROTOCOL,
+              "a client may not send message type " + std::to_string(static_cast<int>(view.type))};
   }
 }
 

@@ -30,9 +30,7 @@ struct Subscription::Cursor : partition::CommitObserver {
     if (attached && !hosted->closing) hosted->partition->remove_observer(this);
     attached = false;
   }
-  bool has_current() const {
-    return current && next.value < current->base_id.value + current->shape.event_count;
-  }
+  bool has_current() const { return current && next.value < current->base_id.value + current->shape.event_count; }
 
   Subscription* owner;
   std::shared_ptr<HostedPartition> hosted;
@@ -53,7 +51,9 @@ struct Subscription::Slice {
   uint64_t data_end = 0;
   uint64_t largest_data = 0;
 
-  uint64_t head_bytes() const { return uint64_t{last - first} * wire::kEventEntryBytes + (metadata_end - metadata_begin); }
+  uint64_t head_bytes() const {
+    return uint64_t{last - first} * wire::kEventEntryBytes + (metadata_end - metadata_begin);
+  }
   uint64_t data_bytes() const { return data_end - data_begin; }
   bool is_whole() const { return first == 0 && last == batch->shape.event_count; }
   std::span<const uint8_t> stored_head() const { return {batch->body(), batch->shape.head_bytes()}; }
@@ -117,11 +117,11 @@ Status Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t posit
     next = std::max(next, partition.first_id());
   }
   if (next < partition.first_id() || next > partition.next_id()) {
-    return {ErrorCode::k_OFFSET_OUT_OF_RANGE,
-            "event " + std::to_string(next.value) + " of topic '" + hosted->topic_name + "' partition " +
-                std::to_string(hosted->index.value) + " is not kept: the oldest is " +
-                std::to_string(partition.first_id().value) + ", the next will be " +
-                std::to_string(partition.next_id().value)};
+    return {ErrorCode::k_OFFSET_OUT_OF_RANGE, "event " + std::to_string(next.value) + " of topic '" +
+                                                  hosted->topic_name + "' partition " +
+                                                  std::to_string(hosted->index.value) + " is not kept: the oldest is " +
+                                                  std::to_string(partition.first_id().value) + ", the next will be " +
+                                                  std::to_string(partition.next_id().value)};
   }
   cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), next));
   return {};
@@ -184,10 +184,9 @@ bool Subscription::load(Cursor* cursor) {
   cursor->current.reset();
   if (cursor->next >= cursor->hosted->partition->next_id()) return false;
   cursor->reading = true;
-  cursor->hosted->partition->read(cursor->next,
-                                  [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
-                                    if (*alive) loaded(cursor, std::move(batch));
-                                  });
+  cursor->hosted->partition->read(cursor->next, [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
+    if (*alive) loaded(cursor, std::move(batch));
+  });
   return cursor->has_current();
 }
 

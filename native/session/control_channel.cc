@@ -83,7 +83,8 @@ void ControlChannel::note_activity() { last_heard_ms_ = monotonic_ms(); }
 void ControlChannel::tick() {
   timer_ = 0;
   if (monotonic_ms() - last_heard_ms_ > wire::kPeerSilenceMs) {
-    fail({ErrorCode::k_CONNECTION_LOST, peer_name_ + " was silent for " + std::to_string(wire::kPeerSilenceMs) + " ms"});
+    fail(
+        {ErrorCode::k_CONNECTION_LOST, peer_name_ + " was silent for " + std::to_string(wire::kPeerSilenceMs) + " ms"});
     return;
   }
   send(wire::make_frame(wire::FrameType::kHeartbeat, 0));

@@ -2,8 +2,8 @@
 //
 // What it is not: it interprets no payload except heartbeats and doorbells, which it answers for itself.
 // Thread: the reactor's. Owner: a client connection or a server session. Invariants: on_closed runs exactly once, never
-// inside a call of the owner, and no callback follows it; output is bounded by kOutputBytesMax. Must not be destroyed inside
-// one of its callbacks: post the destruction to the reactor.
+// inside a call of the owner, and no callback follows it; output is bounded by kOutputBytesMax. Must not be destroyed
+// inside one of its callbacks: post the destruction to the reactor.
 #pragma once
 
 #include <cstdint>

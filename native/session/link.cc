@@ -221,10 +221,10 @@ void Link::Impl::pump_sends() {
 void Link::Impl::pump_pieces() {
   while (!pieces_to_post.empty() && pieces_posted < kPiecesPosted && bytes_posted < kBytesPosted && !failed) {
     Piece* piece = pieces_to_post.front().get();
-    const auto result = piece->is_read ? endpoint->post_read(piece, piece->local, piece->bytes, piece->region,
-                                                             piece->address, piece->key)
-                                       : endpoint->post_write(piece, piece->local, piece->bytes, piece->region,
-                                                              piece->address, piece->key);
+    const auto result =
+        piece->is_read
+            ? endpoint->post_read(piece, piece->local, piece->bytes, piece->region, piece->address, piece->key)
+            : endpoint->post_write(piece, piece->local, piece->bytes, piece->region, piece->address, piece->key);
     if (result == fabric::PostResult::kBusy) return;
     if (result == fabric::PostResult::kFailed) return fail(endpoint->failure());
     // Owned by the fabric until on_piece takes it back.

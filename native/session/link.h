@@ -1,14 +1,14 @@
 // A fabric link: one endpoint to one peer, with posted receives, a queue of messages to send, and the doorbell.
 //
-// What it is: what client connections and server sessions share on the data path. What it is not: it knows no batches and
-// no credit; RMA is posted by the owner through post_read / post_write, with the same retry rule.
-// Thread: the reactor that owns the domain. Owner: connection or session. Invariants: on_failed runs at most once, from a
-// reactor pass (never inside a call of the owner); it must not be destroyed inside a callback; after close() or destruction nothing of it touches memory, and every
-// RMA posted through it has been completed (k_ABORTED).
+// What it is: what client connections and server sessions share on the data path. What it is not: it knows no batches
+// and no credit; RMA is posted by the owner through post_read / post_write, with the same retry rule. Thread: the
+// reactor that owns the domain. Owner: connection or session. Invariants: on_failed runs at most once, from a reactor
+// pass (never inside a call of the owner); it must not be destroyed inside a callback; after close() or destruction
+// nothing of it touches memory, and every RMA posted through it has been completed (k_ABORTED).
 //
 // Doorbell rule, for providers without a wait descriptor: after a message is posted the peer is rung unless it was rung
-// within the last millisecond; a rung reactor polls for at least kTrafficNs (5 ms). The check comes after the post, so a
-// message is either posted within 1 ms of a ring, while the peer still polls, or rung for: no wake-up is lost.
+// within the last millisecond; a rung reactor polls for at least kTrafficNs (5 ms). The check comes after the post, so
+// a message is either posted within 1 ms of a ring, while the peer still polls, or rung for: no wake-up is lost.
 #pragma once
 
 #include <cstdint>

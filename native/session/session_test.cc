@@ -251,9 +251,7 @@ TEST_F(SessionTest, a_wrong_key_fails_the_transfer_and_the_link) {
   join_links();
   std::vector<uint8_t> local(1000);
   std::promise<Error> done;
-  b_.run([&] {
-    b_.link->read(nullptr, local, 0, 0xDEADBEEF, [&](const Error& error) { done.set_value(error); });
-  });
+  b_.run([&] { b_.link->read(nullptr, local, 0, 0xDEADBEEF, [&](const Error& error) { done.set_value(error); }); });
   EXPECT_NE(done.get_future().get().code, ErrorCode::kOk);
   auto failed = b_.link_failed.get_future();
   ASSERT_EQ(failed.wait_for(20s), std::future_status::ready);
@@ -265,16 +263,14 @@ TEST_F(SessionTest, closing_completes_what_is_in_flight_exactly_once) {
   std::vector<uint8_t> remote(size_t{64} << 20);
   std::vector<uint8_t> local(remote.size());
   std::unique_ptr<fabric::MemoryRegion> region;
-  a_.run([&] {
-    region = a_.domain().register_memory(remote.data(), remote.size(), fabric::Access::kRemoteRead).take();
-  });
+  a_.run(
+      [&] { region = a_.domain().register_memory(remote.data(), remote.size(), fabric::Access::kRemoteRead).take(); });
   int completions = 0;
   b_.run([&] {
-    b_.link->read(nullptr, local, region->remote_address(remote.data()), region->key(),
-                  [&](const Error& error) {
-                    ++completions;
-                    EXPECT_EQ(error.code, ErrorCode::k_ABORTED);
-                  });
+    b_.link->read(nullptr, local, region->remote_address(remote.data()), region->key(), [&](const Error& error) {
+      ++completions;
+      EXPECT_EQ(error.code, ErrorCode::k_ABORTED);
+    });
     b_.link->close();
     b_.link->close();
   });
