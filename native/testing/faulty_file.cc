@@ -100,9 +100,12 @@ class FaultyFile final : public log::File {
     files_->sync_changed_.notify_all();
     files_->sync_changed_.wait(lock, [this] { return !files_->syncs_held_; });
     --files_->syncs_waiting_;
-    if (next_fault(FaultyFileSystem::CallKind::kSync) != FaultKind::kNone) {
-      node_->pending.clear();
-      node_->lost_writes = true;
+    const FaultKind fault = next_fault(FaultyFileSystem::CallKind::kSync);
+    if (fault != FaultKind::kNone) {
+      if (fault != FaultKind::kDead) {
+        node_->pending.clear();
+        node_->lost_writes = true;
+      }
       return log::file_error("fdatasync", path_, EIO);
     }
     for (const PendingWrite& write : node_->pending) apply_write(write, &node_->device);

@@ -26,6 +26,7 @@ enum class FaultKind : uint8_t {
   kNoSpace,     // ENOSPC; reads and syncs, which cannot give it, get EIO
   kShortWrite,  // a write does half of its work and then fails with ENOSPC; other calls get EIO
   kFailedSync,  // only syncs fail
+  kDead,        // EIO without any effect, not even that of a failed sync: the machine stops here, then power_cut()
 };
 
 struct MemoryNode;
