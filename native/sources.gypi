@@ -59,6 +59,7 @@
       "native/node/convert.cc",
       "native/node/driver_binding.cc",
       "native/node/environment.cc",
+      "native/node/memory_guard.cc",
       "native/node/producer_binding.cc",
       "native/node/results.cc",
       "native/node/server_binding.cc",

@@ -89,9 +89,8 @@ bool is_out_of_bounds(napi_env env, napi_value view) {
   if (status == napi_ok) status = napi_get_named_property(env, view, "keys", &keys);
   if (status == napi_ok) status = napi_typeof(env, keys, &type);
   if (status == napi_ok && type == napi_function) status = napi_call_function(env, view, keys, 0, nullptr, nullptr);
-  if (status != napi_pending_exception) return status != napi_ok;
-  napi_value exception = nullptr;
-  static_cast<void>(napi_get_and_clear_last_exception(env, &exception));
+  if (status == napi_ok) return false;
+  static_cast<void>(take_exception(env));  // the TypeError that was hoped for
   return true;
 }
 

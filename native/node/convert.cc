@@ -28,6 +28,16 @@ napi_value throw_type_error(napi_env env, const std::string& message) {
   return nullptr;
 }
 
+napi_value take_exception(napi_env env) {
+  bool is_pending = false;
+  napi_value exception = nullptr;
+  if (napi_is_exception_pending(env, &is_pending) != napi_ok || !is_pending ||
+      napi_get_and_clear_last_exception(env, &exception) != napi_ok) {
+    return nullptr;
+  }
+  return exception;
+}
+
 napi_value make_undefined(napi_env env) {
   napi_value value = nullptr;
   return napi_get_undefined(env, &value) == napi_ok ? value : nullptr;

@@ -27,6 +27,9 @@ napi_value throw_error(napi_env env, ErrorCode code);
 // A call that lib must not make: a bug on the JS side.
 napi_value throw_type_error(napi_env env, const std::string& message);
 
+// The pending exception, taken; null when there is none. A failed napi call does not always say that it left one.
+napi_value take_exception(napi_env env);
+
 napi_value make_undefined(napi_env env);
 napi_value make_number(napi_env env, double value);
 napi_value make_boolean(napi_env env, bool value);

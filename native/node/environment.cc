@@ -35,7 +35,10 @@ napi_value ref_value(napi_env env, napi_ref ref) {
 }  // namespace
 
 Environment::Environment(napi_env env)
-    : env_(env), gate_(std::make_shared<CompletionGate>()), sink_(std::make_shared<Sink>(gate_)) {}
+    : env_(env),
+      gate_(std::make_shared<CompletionGate>()),
+      sink_(std::make_shared<Sink>(gate_)),
+      memory_guard_(env, [this] { close_clients(); }) {}
 
 bool Environment::create(napi_env env) {
   const std::shared_ptr<Environment> environment(new Environment(env));
@@ -72,16 +75,15 @@ void Environment::on_notified(napi_env env, napi_value /*function*/, void* /*con
 
 void Environment::on_cleanup(void* self) { static_cast<Environment*>(self)->tear_down(); }
 
-void Environment::own_last_hook() {
-  if (torn_down_) return;
-  DIASPORA_CHECK(napi_remove_env_cleanup_hook(env_, on_cleanup, this) == napi_ok);
-  DIASPORA_CHECK(napi_add_env_cleanup_hook(env_, on_cleanup, this) == napi_ok);
+void Environment::close_clients() {
+  for (auto& [driver, entry] : clients_) entry.client->close_and_wait();
+  clients_.clear();
 }
 
 void Environment::tear_down() {
   torn_down_ = true;
-  for (auto& [driver, entry] : clients_) entry.client->close_and_wait();
-  clients_.clear();
+  close_clients();
+  memory_guard_.retire();
   finish_jobs(true);
   // What a stop says at this point has nobody to hear it; the log is recovered at the next start.
   for (const std::shared_ptr<ServerHandle>& server : servers_) static_cast<void>(server->stop());
@@ -128,12 +130,10 @@ void Environment::deliver(const CompletionList& list) {
   napi_value on_drain = ref_value(env_, on_drain_);
   napi_value receiver = make_undefined(env_);
   if (on_drain != nullptr && receiver != nullptr && arguments[0] != nullptr && arguments[2] != nullptr &&
-      napi_call_function(env_, receiver, on_drain, 3, arguments, nullptr) == napi_pending_exception) {
-    napi_value exception = nullptr;
-    // Both fail only while the environment ends, and then nobody is left to be told.
-    if (napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
-      static_cast<void>(napi_fatal_exception(env_, exception));
-    }
+      napi_call_function(env_, receiver, on_drain, 3, arguments, nullptr) != napi_ok) {
+    napi_value exception = take_exception(env_);
+    // Fails only while the environment ends, and then nobody is left to be told.
+    if (exception != nullptr) static_cast<void>(napi_fatal_exception(env_, exception));
   }
   --draining_depth_;
   static_cast<void>(napi_close_handle_scope(env_, scope));

@@ -8,8 +8,7 @@
 // How it ends (facts measured on Node 20 to 26): the clean-up hook is registered after the ThreadSafeFunction, so it runs
 // before the function's own. It closes every client (afterwards no native thread touches JS memory), joins the jobs,
 // stops the servers, closes the gate. Finalizers of handles run after that: everything they do here is then a no-op.
-// The hook is registered anew by own_last_hook() whenever JS memory is handed out: an external ArrayBuffer frees its
-// memory in a hook of its own, and hooks run last in, first out.
+// External ArrayBuffers are freed even before the hooks run; what to do about it is in memory_guard.h.
 #pragma once
 
 #include <node_api.h>
@@ -25,6 +24,7 @@
 #include "base/error.h"
 #include "client/client.h"
 #include "node/completion_gate.h"
+#include "node/memory_guard.h"
 #include "node/server_handle.h"
 #include "node/sink.h"
 
@@ -69,8 +69,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // JS objects whose memory `request` writes into; referenced until it completes.
   bool pin(uint64_t request, napi_value object);
-  // Makes the environment's clean-up hook the first one to run. Call when native threads get to know JS memory.
-  void own_last_hook();
+  // To be told whenever native threads get to know JS memory.
+  MemoryGuard& memory_guard() { return memory_guard_; }
 
  private:
   struct ClientEntry {
@@ -88,6 +88,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   static void on_cleanup(void* self);
   bool create_notifier();
   void tear_down();
+  void close_clients();
   void finish_jobs(bool wait);
   // Acts on internal records, and turns those that JS waits for into requests; the others are taken out.
   void settle_drivers(CompletionList* list);
@@ -103,6 +104,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   const std::shared_ptr<Sink> sink_;
   napi_threadsafe_function notify_ = nullptr;
   bool torn_down_ = false;
+  MemoryGuard memory_guard_;
 
   napi_ref on_drain_ = nullptr;
   // The Float64Array that is handed to JS, used again each time; only ever one drain uses it.
