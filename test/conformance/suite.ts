@@ -1,0 +1,304 @@
+/** What every driver, provider and partition manager must do alike: one suite, run by the files beside it. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import {
+  BatchSize,
+  type Consumer,
+  type DataRange,
+  type Driver,
+  type Event,
+  type EventData,
+  fullData,
+  type TopicHandle,
+  type TopicOptions,
+} from '../../lib/index.js';
+import type { Backend, Place } from '../support/backends.js';
+import { isPattern, pattern } from '../support/pattern.js';
+
+export interface Numbered {
+  readonly n: number;
+  readonly [field: string]: unknown;
+}
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** Fails a test that would hang; no bound on speed. */
+const watchdog = { timeout: 120_000 };
+
+let topics = 0;
+
+export async function newTopic(driver: Driver, place: Place, options: TopicOptions<Numbered> = {}): Promise<TopicHandle<Numbered>> {
+  topics += 1;
+  const name = `topic-${process.pid}-${topics}`;
+  await driver.createTopic<Numbered>(name, { manager: place.manager, ...options });
+  return driver.openTopic<Numbered>(name);
+}
+
+export async function pullAll<D>(consumer: Consumer<Numbered, D>, count: number): Promise<Event<Numbered, D>[]> {
+  const events: Event<Numbered, D>[] = [];
+  for await (const event of consumer) if (events.push(event) === count) break;
+  return events;
+}
+
+export function conformance(backend: Backend): void {
+  describe(backend.name, watchdog, () => {
+    let place: Place;
+    let driver: Driver;
+    const closers: (() => unknown)[] = [];
+    before(async () => {
+      place = await backend.start({ after: (close) => void closers.push(close as () => unknown) });
+      driver = await place.open();
+    });
+    after(async () => {
+      await driver.close();
+      for (const close of closers.reverse()) await close();
+    });
+
+    test('an event comes out as it went in', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      const id = await producer.push({ n: 1, text: 'grüße 話題' }, Buffer.from('data'));
+      const consumer = topic.consumer({ name: 'c', dataSelector: fullData });
+      const event = await consumer.pull();
+      assert.deepEqual([id, event.id, event.partition], [0n, 0n, 0]);
+      assert.deepEqual(event.metadata, { n: 1, text: 'grüße 話題' });
+      assert.equal(event.data.toString(), 'data');
+      await Promise.all([producer.close(), consumer.close()]);
+    });
+
+    test('order and ids hold per partition, for every batch size', watchdog, async () => {
+      for (const batchSize of [1, 2, 1000, BatchSize.adaptive()]) {
+        const topic = await newTopic(driver, place, { partitions: 3, ...(place.manager === 'log' ? { durability: 'os' } : {}) });
+        const producer = topic.producer({ batchSize });
+        const futures = Array.from({ length: 3000 }, (_, n) => producer.push({ n }));
+        await producer.flush();
+        const ids = await Promise.all(futures);
+        assert.deepEqual(ids, ids.map((_, n) => BigInt(Math.floor(n / 3))), `batch size ${batchSize}`);
+        const consumer = topic.consumer({ name: 'c' });
+        const next = [0, 0, 0];
+        for (const { partition, id, metadata } of await pullAll(consumer, 3000)) {
+          assert.equal(id, BigInt(next[partition] as number));
+          assert.equal(metadata.n, Number(id) * 3 + partition);
+          next[partition] = (next[partition] as number) + 1;
+        }
+        await Promise.all([producer.close(), consumer.close()]);
+      }
+    });
+
+    test('data of every shape arrives byte by byte', watchdog, async () => {
+      const shapes: EventData[] = [];
+      for (const size of [0, 1, 7, 4 * KiB, 63 * KiB, 64 * KiB, 64 * KiB + 1, MiB, 5 * MiB + 3]) {
+        shapes.push(pattern(shapes.length, size));
+      }
+      const bytes = pattern(shapes.length, 300 * KiB);
+      const cut = (from: number, to: number): Uint8Array => new Uint8Array(bytes.buffer, from, to - from);
+      shapes.push([cut(0, 100 * KiB), cut(100 * KiB, 200 * KiB), cut(200 * KiB, 300 * KiB)]);
+      shapes.push([pattern(shapes.length, 3 * KiB).subarray(0, KiB), new Uint8Array(0), pattern(shapes.length, 3 * KiB).subarray(KiB)]);
+      const wide = pattern(shapes.length, 256 * KiB);
+      shapes.push(new DataView(wide.buffer, 0, 256 * KiB));
+      shapes.push(new Float64Array(pattern(shapes.length, 128 * KiB).buffer));
+      shapes.push(pattern(shapes.length, 128 * KiB).buffer as ArrayBuffer);
+      const shared = new SharedArrayBuffer(128 * KiB);
+      new Uint8Array(shared).set(pattern(shapes.length, 128 * KiB));
+      shapes.push(shared);
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      shapes.forEach((data, n) => void producer.push({ n }, data));
+      await producer.flush();
+      const consumer = topic.consumer({ name: 'c', dataSelector: fullData });
+      for (const { metadata, data, dataSize } of await pullAll(consumer, shapes.length)) {
+        assert.equal(data.byteLength, dataSize);
+        assert.ok(isPattern(metadata.n, data), `event ${metadata.n}, ${data.byteLength} bytes`);
+      }
+      await Promise.all([producer.close(), consumer.close()]);
+    });
+
+    test('without a selector no data is moved, and its size is known', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      await topic.producer().push({ n: 0 }, pattern(0, 100 * KiB));
+      const consumer = topic.consumer({ name: 'c' });
+      const event = await consumer.pull();
+      assert.deepEqual([event.data, event.dataSize], [undefined, 100 * KiB]);
+      await consumer.close();
+    });
+
+    test('a selector gets the bytes of its view, wherever the allocator wants them', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      const size = 300 * KiB;
+      for (let n = 0; n < 6; n += 1) producer.push({ n }, pattern(n, size));
+      await producer.flush();
+      const consumer = topic.consumer({
+        name: 'c',
+        dataSelector: ({ n }, whole) =>
+          [
+            undefined,
+            whole,
+            whole.makeSubView(1000, 100_000),
+            whole.makeStridedView(3, 100, 64, 1000),
+            whole.makeUnstructuredView([
+              [0, 1],
+              [70_000, 200_000],
+            ]),
+            whole.makeSubView(5000, 200_000).makeStridedView(10, 2, 70_000, 7),
+          ][n],
+        dataAllocator: (_, descriptor) => {
+          const half = descriptor.size >> 1;
+          return [new Uint8Array(half), new Uint8Array(descriptor.size - half)];
+        },
+      });
+      const expected: DataRange[][] = [
+        [],
+        [[0, size]],
+        [[1000, 100_000]],
+        Array.from({ length: 100 }, (_, i): DataRange => [3 + i * 1064, 64]),
+        [
+          [0, 1],
+          [70_000, 200_000],
+        ],
+        [
+          [5010, 70_000],
+          [75_017, 70_000],
+        ],
+      ];
+      for (const { metadata, data } of await pullAll(consumer, 6)) {
+        const whole = pattern(metadata.n, size);
+        const ranges = expected[metadata.n] as DataRange[];
+        const wanted = Buffer.concat(ranges.map(([offset, length]) => whole.subarray(offset, offset + length)));
+        assert.equal(Buffer.compare(Buffer.concat(data), wanted), 0, `event ${metadata.n}`);
+      }
+      await Promise.all([producer.close(), consumer.close()]);
+    });
+
+    test('a consumer goes on behind what was acknowledged under its name', watchdog, async () => {
+      const topic = await newTopic(driver, place, { partitions: 2 });
+      const producer = topic.producer();
+      for (let n = 0; n < 40; n += 1) producer.push({ n });
+      await producer.flush();
+      const first = topic.consumer({ name: 'c' });
+      const done = [0, 0];
+      for (const event of await pullAll(first, 30)) {
+        await event.acknowledge();
+        done[event.partition] = (done[event.partition] as number) + 1;
+      }
+      await first.close();
+      const other = await place.open();
+      const second = (await other.openTopic<Numbered>(topic.name)).consumer({ name: 'c' });
+      for (const { partition, id } of await pullAll(second, 10)) {
+        assert.equal(id, BigInt(done[partition] as number));
+        done[partition] = (done[partition] as number) + 1;
+      }
+      await other.close();
+      await producer.close();
+    });
+
+    test('a consumer begins at the beginning, at an id or at the end', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer({ batchSize: 7 });
+      for (let n = 0; n < 50; n += 1) producer.push({ n });
+      await producer.flush();
+      const atEnd = topic.consumer({ name: 'e', from: 'end' });
+      await atEnd.ready;
+      assert.equal((await topic.consumer({ name: 'b', from: 'beginning' }).pull()).id, 0n);
+      assert.equal((await topic.consumer({ name: 'i', from: 33n }).pull()).metadata.n, 33);
+      producer.push({ n: 50 });
+      await producer.flush();
+      assert.equal((await atEnd.pull()).metadata.n, 50);
+      await assert.rejects(Promise.resolve(topic.consumer({ name: 'x', from: 99 }).pull()), { code: 'OFFSET_OUT_OF_RANGE' });
+    });
+
+    test('a consumer that waits gets what is pushed later, by future and by loop', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const consumer = topic.consumer({ name: 'c' });
+      const pull = consumer.pull();
+      const producer = topic.producer();
+      assert.equal(pull.wait(20), undefined);
+      producer.push({ n: 0 });
+      assert.equal(pull.wait()?.metadata.n, 0);
+      const loop = pullAll(consumer, 100);
+      for (let n = 1; n <= 100; n += 1) await producer.push({ n });
+      assert.deepEqual((await loop).map(({ metadata }) => metadata.n), Array.from({ length: 100 }, (_, i) => i + 1));
+    });
+
+    test('a loop that never yields sees its acknowledgements', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      for (let n = 0; n < 200; n += 1) assert.equal(producer.push({ n }).wait(), BigInt(n));
+      const future = producer.push({ n: 200 });
+      while (!future.completed) producer.flush();
+      assert.equal(future.wait(0), 200n);
+    });
+
+    test('close flushes; what was pushed before it is stored', watchdog, async () => {
+      const topic = await newTopic(driver, place, { partitions: 2 });
+      const producer = topic.producer({ batchSize: 1000, lingerMs: 60_000 });
+      for (let n = 0; n < 10; n += 1) producer.push({ n }, pattern(n, 100 * KiB));
+      await producer.close();
+      const { partitions } = await topic.describe();
+      assert.deepEqual(partitions.map(({ firstId, nextId }) => [firstId, nextId]), [[0n, 5n], [0n, 5n]]);
+    });
+
+    test('bad data and metadata reject that push alone', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      const detached = new Uint8Array(MiB);
+      structuredClone(detached.buffer, { transfer: [detached.buffer] });
+      const bad: [unknown, unknown, string][] = [
+        ['{}', detached, 'INVALID_DATA'],
+        ['{}', [detached], 'INVALID_DATA'],
+        ['{}', 'text', 'INVALID_DATA'],
+        ['{}', [1], 'INVALID_DATA'],
+        ['{}', {}, 'INVALID_DATA'],
+        ['not json', undefined, 'INVALID_METADATA'],
+        [{ text: 'x'.repeat(MiB) }, undefined, 'EVENT_TOO_LARGE'],
+      ];
+      for (const [metadata, data, code] of bad) {
+        const future = producer.push(metadata as string, data as EventData);
+        await assert.rejects(Promise.resolve(future), { code }, `${typeof metadata} ${typeof data}`);
+      }
+      assert.equal(await producer.push({ n: 0 }), 0n);
+      assert.equal(await producer.push({ n: 1, text: 'x'.repeat(MiB - 100) }), 1n);
+      const consumer = topic.consumer({ name: 'c' });
+      assert.deepEqual((await pullAll(consumer, 2)).map(({ metadata }) => metadata.n), [0, 1]);
+    });
+
+    test('topics have one life each', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      await assert.rejects(driver.createTopic(topic.name, { manager: place.manager }), { code: 'TOPIC_EXISTS' });
+      const producer = topic.producer();
+      await producer.push({ n: 0 });
+      await driver.deleteTopic(topic.name);
+      assert.equal(await driver.topicExists(topic.name), false);
+      await assert.rejects(driver.openTopic(topic.name), { code: 'TOPIC_NOT_FOUND' });
+      await assert.rejects(Promise.resolve(producer.push({ n: 1 })), { code: /TOPIC_DELETED|TOPIC_NOT_FOUND/ });
+      producer.destroy();
+      await driver.createTopic(topic.name, { manager: place.manager });
+      const again = await driver.openTopic<Numbered>(topic.name);
+      assert.notEqual(again.uuid, topic.uuid);
+      assert.equal(await again.producer().push({ n: 0 }), 0n);
+    });
+
+    test('several producers and consumers of one driver do not disturb each other', watchdog, async () => {
+      const topic = await newTopic(driver, place, { partitions: 2 });
+      const producers = Array.from({ length: 4 }, () => topic.producer());
+      const consumers = Array.from({ length: 3 }, (_, i) => topic.consumer({ name: `c${i}`, dataSelector: fullData }));
+      const loops = consumers.map((consumer) => pullAll(consumer, 800));
+      for (let n = 0; n < 200; n += 1) {
+        producers.forEach((producer, who) => void producer.push({ n, who }, pattern(n, (n % 5) * 20 * KiB), { partition: who % 2 }));
+        if (n % 20 === 0) await Promise.all(producers.map((producer) => producer.ready));
+      }
+      await Promise.all(producers.map((producer) => producer.close()));
+      for (const events of await Promise.all(loops)) {
+        const next = [0, 0, 0, 0];
+        for (const { metadata, data } of events) {
+          const who = metadata['who'] as number;
+          assert.equal(metadata.n, next[who]);
+          next[who] = metadata.n + 1;
+          assert.ok(isPattern(metadata.n, data));
+        }
+        assert.deepEqual(next, [200, 200, 200, 200]);
+      }
+    });
+  });
+}

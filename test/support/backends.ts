@@ -1,0 +1,66 @@
+/** The places that the conformance suite runs on: driver kinds, providers and partition managers. */
+import type { TestContext } from 'node:test';
+import { Driver, type DriverCounters, fabricInfo, type PartitionManager, type CommonDriverOptions } from '../../lib/index.js';
+import { type ServerProcess, startServer } from './server-process.js';
+import { temporaryDirectory } from './temporary.js';
+
+export interface Place {
+  /** Opens one more driver on the place. */
+  open(options?: CommonDriverOptions): Promise<Driver>;
+  /** Undefined when the server is in this process. */
+  readonly server: ServerProcess | undefined;
+  readonly manager: PartitionManager;
+}
+
+export interface Backend {
+  readonly name: string;
+  start(context: Pick<TestContext, 'after'>): Promise<Place>;
+}
+
+/** The exact name of the provider of a family here: native tcp is 'net' in libfabric 1.17 and 'tcp' from 1.18. */
+export async function providerName(kind: 'tcp' | 'shm'): Promise<string> {
+  const { library, providers } = await fabricInfo();
+  const family = kind === 'tcp' ? 'xnet' : 'shm';
+  const found = providers.find((provider) => provider.family.startsWith(family));
+  if (found === undefined) throw new Error(`no ${kind} provider here: ${JSON.stringify({ library, providers })}`);
+  return found.name;
+}
+
+function embedded(manager: PartitionManager): Backend {
+  return {
+    name: `embedded, ${manager}`,
+    start: async (context) => {
+      const data = manager === 'log' ? await temporaryDirectory(context) : false;
+      return { server: undefined, manager, open: (options) => Driver.open({ data, ...options }) };
+    },
+  };
+}
+
+function remote(kind: 'tcp' | 'shm', manager: PartitionManager): Backend {
+  return {
+    name: `server, ${kind}, ${manager}`,
+    start: async (context) => {
+      const provider = await providerName(kind);
+      const data = manager === 'log' ? { data: await temporaryDirectory(context) } : {};
+      const server = await startServer(context, { provider, ...data });
+      const servers = [server.address];
+      return { server, manager, open: (options) => Driver.open({ driver: 'fabric', servers, provider, ...options }) };
+    },
+  };
+}
+
+export const backends = {
+  embeddedLog: embedded('log'),
+  embeddedMemory: embedded('memory'),
+  tcpLog: remote('tcp', 'log'),
+  tcpMemory: remote('tcp', 'memory'),
+  shmLog: remote('shm', 'log'),
+} as const satisfies Record<string, Backend>;
+
+export function movedByRma(after: DriverCounters, before: DriverCounters): { rma: number; copied: number; total: number } {
+  return {
+    rma: after.dataBytesByRma - before.dataBytesByRma,
+    copied: after.dataBytesCopied - before.dataBytesCopied,
+    total: after.dataBytes - before.dataBytes,
+  };
+}
