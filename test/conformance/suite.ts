@@ -28,7 +28,11 @@ const watchdog = { timeout: 120_000 };
 
 let topics = 0;
 
-export async function newTopic(driver: Driver, place: Place, options: TopicOptions<Numbered> = {}): Promise<TopicHandle<Numbered>> {
+export async function newTopic(
+  driver: Driver,
+  place: Place,
+  options: TopicOptions<Numbered> = {},
+): Promise<TopicHandle<Numbered>> {
   topics += 1;
   const name = `topic-${process.pid}-${topics}`;
   await driver.createTopic<Numbered>(name, { manager: place.manager, ...options });
@@ -69,12 +73,19 @@ export function conformance(backend: Backend): void {
 
     test('order and ids hold per partition, for every batch size', watchdog, async () => {
       for (const batchSize of [1, 2, 1000, BatchSize.adaptive()]) {
-        const topic = await newTopic(driver, place, { partitions: 3, ...(place.manager === 'log' ? { durability: 'os' } : {}) });
+        const topic = await newTopic(driver, place, {
+          partitions: 3,
+          ...(place.manager === 'log' ? { durability: 'os' } : {}),
+        });
         const producer = topic.producer({ batchSize });
         const futures = Array.from({ length: 3000 }, (_, n) => producer.push({ n }));
         await producer.flush();
         const ids = await Promise.all(futures);
-        assert.deepEqual(ids, ids.map((_, n) => BigInt(Math.floor(n / 3))), `batch size ${batchSize}`);
+        assert.deepEqual(
+          ids,
+          ids.map((_, n) => BigInt(Math.floor(n / 3))),
+          `batch size ${batchSize}`,
+        );
         const consumer = topic.consumer({ name: 'c' });
         const next = [0, 0, 0];
         for (const { partition, id, metadata } of await pullAll(consumer, 3000)) {
@@ -94,7 +105,11 @@ export function conformance(backend: Backend): void {
       const bytes = pattern(shapes.length, 300 * KiB);
       const cut = (from: number, to: number): Uint8Array => new Uint8Array(bytes.buffer, from, to - from);
       shapes.push([cut(0, 100 * KiB), cut(100 * KiB, 200 * KiB), cut(200 * KiB, 300 * KiB)]);
-      shapes.push([pattern(shapes.length, 3 * KiB).subarray(0, KiB), new Uint8Array(0), pattern(shapes.length, 3 * KiB).subarray(KiB)]);
+      shapes.push([
+        pattern(shapes.length, 3 * KiB).subarray(0, KiB),
+        new Uint8Array(0),
+        pattern(shapes.length, 3 * KiB).subarray(KiB),
+      ]);
       const wide = pattern(shapes.length, 256 * KiB);
       shapes.push(new DataView(wide.buffer, 0, 256 * KiB));
       shapes.push(new Float64Array(pattern(shapes.length, 128 * KiB).buffer));
@@ -205,7 +220,9 @@ export function conformance(backend: Backend): void {
       producer.push({ n: 50 });
       await producer.flush();
       assert.equal((await atEnd.pull()).metadata.n, 50);
-      await assert.rejects(Promise.resolve(topic.consumer({ name: 'x', from: 99 }).pull()), { code: 'OFFSET_OUT_OF_RANGE' });
+      await assert.rejects(Promise.resolve(topic.consumer({ name: 'x', from: 99 }).pull()), {
+        code: 'OFFSET_OUT_OF_RANGE',
+      });
     });
 
     test('a consumer that waits gets what is pushed later, by future and by loop', watchdog, async () => {
@@ -218,7 +235,10 @@ export function conformance(backend: Backend): void {
       assert.equal(pull.wait()?.metadata.n, 0);
       const loop = pullAll(consumer, 100);
       for (let n = 1; n <= 100; n += 1) await producer.push({ n });
-      assert.deepEqual((await loop).map(({ metadata }) => metadata.n), Array.from({ length: 100 }, (_, i) => i + 1));
+      assert.deepEqual(
+        (await loop).map(({ metadata }) => metadata.n),
+        Array.from({ length: 100 }, (_, i) => i + 1),
+      );
     });
 
     test('a loop that never yields sees its acknowledgements', watchdog, async () => {
@@ -236,7 +256,13 @@ export function conformance(backend: Backend): void {
       for (let n = 0; n < 10; n += 1) producer.push({ n }, pattern(n, 100 * KiB));
       await producer.close();
       const { partitions } = await topic.describe();
-      assert.deepEqual(partitions.map(({ firstId, nextId }) => [firstId, nextId]), [[0n, 5n], [0n, 5n]]);
+      assert.deepEqual(
+        partitions.map(({ firstId, nextId }) => [firstId, nextId]),
+        [
+          [0n, 5n],
+          [0n, 5n],
+        ],
+      );
     });
 
     test('bad data and metadata reject that push alone', watchdog, async () => {
@@ -260,7 +286,10 @@ export function conformance(backend: Backend): void {
       assert.equal(await producer.push({ n: 0 }), 0n);
       assert.equal(await producer.push({ n: 1, text: 'x'.repeat(MiB - 100) }), 1n);
       const consumer = topic.consumer({ name: 'c' });
-      assert.deepEqual((await pullAll(consumer, 2)).map(({ metadata }) => metadata.n), [0, 1]);
+      assert.deepEqual(
+        (await pullAll(consumer, 2)).map(({ metadata }) => metadata.n),
+        [0, 1],
+      );
     });
 
     test('topics have one life each', watchdog, async () => {
@@ -285,7 +314,9 @@ export function conformance(backend: Backend): void {
       const consumers = Array.from({ length: 3 }, (_, i) => topic.consumer({ name: `c${i}`, dataSelector: fullData }));
       const loops = consumers.map((consumer) => pullAll(consumer, 800));
       for (let n = 0; n < 200; n += 1) {
-        producers.forEach((producer, who) => void producer.push({ n, who }, pattern(n, (n % 5) * 20 * KiB), { partition: who % 2 }));
+        producers.forEach(
+          (producer, who) => void producer.push({ n, who }, pattern(n, (n % 5) * 20 * KiB), { partition: who % 2 }),
+        );
         if (n % 20 === 0) await Promise.all(producers.map((producer) => producer.ready));
       }
       await Promise.all(producers.map((producer) => producer.close()));

@@ -1,6 +1,12 @@
 /** The places that the conformance suite runs on: driver kinds, providers and partition managers. */
 import type { TestContext } from 'node:test';
-import { Driver, type DriverCounters, fabricInfo, type PartitionManager, type CommonDriverOptions } from '../../lib/index.js';
+import {
+  type CommonDriverOptions,
+  Driver,
+  type DriverCounters,
+  fabricInfo,
+  type PartitionManager,
+} from '../../lib/index.js';
 import { type ServerProcess, startServer } from './server-process.js';
 import { temporaryDirectory } from './temporary.js';
 
@@ -57,7 +63,10 @@ export const backends = {
   shmLog: remote('shm', 'log'),
 } as const satisfies Record<string, Backend>;
 
-export function movedByRma(after: DriverCounters, before: DriverCounters): { rma: number; copied: number; total: number } {
+export function movedByRma(
+  after: DriverCounters,
+  before: DriverCounters,
+): { rma: number; copied: number; total: number } {
   return {
     rma: after.dataBytesByRma - before.dataBytesByRma,
     copied: after.dataBytesCopied - before.dataBytesCopied,

@@ -46,7 +46,12 @@ export class Program {
   }
 
   /** Starts test/programs/NAME.ts. It is killed when the test ends, if it is still there. */
-  static start(context: Pick<TestContext, 'after'>, name: string, options: object, node: string = process.execPath): Program {
+  static start(
+    context: Pick<TestContext, 'after'>,
+    name: string,
+    options: object,
+    node: string = process.execPath,
+  ): Program {
     const child = fork(join(programs, `${name}.js`), [JSON.stringify(options)], {
       execPath: node,
       execArgv: ['--expose-gc', '--enable-source-maps'],

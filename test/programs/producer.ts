@@ -1,0 +1,30 @@
+/** Pushes numbered events into every partition in turn; tells how many were acknowledged. */
+import { Driver } from '../../lib/index.js';
+import { optionsOf, tell } from '../support/child.js';
+import { pattern } from '../support/pattern.js';
+
+export interface ProducerProgramOptions {
+  readonly groupFile: string;
+  readonly provider: string;
+  readonly topic: string;
+  /** Tells producers apart. */
+  readonly who: number;
+  readonly events: number;
+  readonly dataBytes: number;
+}
+
+const { groupFile, provider, topic, who, events, dataBytes } = optionsOf<ProducerProgramOptions>();
+const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
+const handle = await driver.openTopic(topic);
+const producer = handle.producer();
+for (let n = 0; n < events; n += 1) {
+  const partition = n % handle.partitions;
+  const data = dataBytes === 0 ? undefined : pattern(n, dataBytes);
+  producer.push(`{"who":${who},"n":${n}}`, data, { partition });
+  if (n % 64 === 0) await producer.ready;
+}
+await producer.flush();
+const { eventsProduced } = driver.counters();
+await driver.close();
+await tell({ pushed: events, acknowledged: eventsProduced, errors: producer.errorCount });
+process.disconnect();
