@@ -1,4 +1,5 @@
-// The flat functions of NativeBinding (lib/native.ts), by the file that has them. Each is a napi callback: JS thread only.
+// The flat functions of NativeBinding (lib/native.ts), by the file that has them. Each is a napi callback: JS thread
+// only.
 #pragma once
 
 #include <node_api.h>

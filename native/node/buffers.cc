@@ -260,14 +260,15 @@ napi_value make_copied_buffer(napi_env env, std::span<const uint8_t> bytes) {
 napi_value make_external_buffer(napi_env env, std::shared_ptr<void> owner, std::span<const uint8_t> bytes) {
   if (bytes.empty()) return make_copied_buffer(env, bytes);
   napi_value buffer = nullptr;
-  auto held = std::make_unique<std::shared_ptr<void>>(std::move(owner));
+  auto* held = new std::shared_ptr<void>(std::move(owner));
   // JS may write to what it got: the memory is its own from now on.
   auto* memory = const_cast<uint8_t*>(bytes.data());
-  const napi_status status =
-      napi_create_external_arraybuffer(env, memory, bytes.size(), release_owner, held.get(), &buffer);
-  if (status == napi_no_external_buffers_allowed) return make_copied_buffer(env, bytes);
+  const napi_status status = napi_create_external_arraybuffer(env, memory, bytes.size(), release_owner, held, &buffer);
+  if (status == napi_no_external_buffers_allowed) {
+    delete held;
+    return make_copied_buffer(env, bytes);
+  }
   // After any other failure the finalizer may have been called already or not at all: leaking is the safe one.
-  static_cast<void>(held.release());
   return status == napi_ok ? buffer : nullptr;
 }
 

@@ -2,10 +2,10 @@
 //
 // What it is: two vectors (fixed-stride records and payloads in plain C++), a pending flag, a condition variable for a
 // blocked JS thread, and the one ThreadSafeFunction of the environment, called only when the flag goes up.
-// What it is not: it touches no JS value. Owned by shared_ptr: the environment has one, every sink and job another, so a
-// native thread may push at any time, also after the environment is gone.
-// Invariant: after close() has returned no thread calls the ThreadSafeFunction; that is what keeps worker threads from
-// crashing while they end (Node 20 and 22: nodejs/node#55706).
+// What it is not: it touches no JS value. Owned by shared_ptr: the environment has one, every sink and job another, so
+// a native thread may push at any time, also after the environment is gone. Invariant: after close() has returned no
+// thread calls the ThreadSafeFunction; that is what keeps worker threads from crashing while they end (Node 20 and 22:
+// nodejs/node#55706).
 #pragma once
 
 #include <node_api.h>
@@ -26,7 +26,8 @@
 
 namespace diaspora::node {
 
-// CompletionKind of lib/native.ts. kInternal never reaches JS: the environment turns it into something else or drops it.
+// CompletionKind of lib/native.ts. kInternal never reaches JS: the environment turns it into something else or drops
+// it.
 enum class CompletionKind : uint8_t {
   kInternal = 0,
   kRequest = 1,
@@ -116,14 +117,14 @@ class CompletionGate {
 
   std::mutex list_mutex_;
   std::condition_variable list_filled_;
-  CompletionList list_;           // guarded by list_mutex_
-  size_t log_lines_ = 0;          // guarded by list_mutex_
+  CompletionList list_;               // guarded by list_mutex_
+  size_t log_lines_ = 0;              // guarded by list_mutex_
   std::atomic<bool> pending_{false};  // written under list_mutex_
 
   // Apart from list_mutex_, so that a JS thread that spins on pending_ need not wait for the notification.
   std::mutex notify_mutex_;
-  bool closed_ = false;                         // guarded by notify_mutex_
-  napi_threadsafe_function notify_ = nullptr;   // guarded by notify_mutex_ once threads push
+  bool closed_ = false;                        // guarded by notify_mutex_
+  napi_threadsafe_function notify_ = nullptr;  // guarded by notify_mutex_ once threads push
 };
 
 }  // namespace diaspora::node

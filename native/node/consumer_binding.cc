@@ -130,9 +130,9 @@ napi_value consumer_fetch(napi_env env, napi_callback_info info) {
   if (!reader.ok()) return reader.raise();
   if (!destination.ok()) return throw_error(env, destination.error());
   if (fetch.range_bytes != fetch.destination_bytes) {
-    return throw_error(env, ErrorCode::k_INVALID_DATA, "the destination has " + std::to_string(fetch.destination_bytes) +
-                                                           " bytes for " + std::to_string(fetch.range_bytes) +
-                                                           " selected ones");
+    return throw_error(env, ErrorCode::k_INVALID_DATA,
+                       "the destination has " + std::to_string(fetch.destination_bytes) + " bytes for " +
+                           std::to_string(fetch.range_bytes) + " selected ones");
   }
   Environment& environment = call.handle.driver->environment();
   for (const std::shared_ptr<void>& hold : fetch.holds) environment.memory_guard().cover(hold);
@@ -171,9 +171,8 @@ client::Consumer::Options read_options(Reader& reader, napi_value from) {
   client::Consumer::Options options;
   options.topic = reader.uuid(reader.property(from, "topicUuid"), "topicUuid");
   options.name = reader.string(reader.property(from, "name"), "name");
-  reader.elements(reader.property(from, "placement"), "placement", [&](napi_value server) {
-    options.server_of_partition.push_back(reader.u32(server, "placement"));
-  });
+  reader.elements(reader.property(from, "placement"), "placement",
+                  [&](napi_value server) { options.server_of_partition.push_back(reader.u32(server, "placement")); });
   reader.elements(reader.property(from, "partitions"), "partitions", [&](napi_value partition) {
     options.starts.push_back({PartitionIndex(reader.u32(partition, "partitions")), wire::kStartAtCursor});
   });

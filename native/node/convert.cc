@@ -148,17 +148,19 @@ napi_value make_function(napi_env env, const char* name, napi_callback call, std
   napi_value function = nullptr;
   void* data = owner.get();
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, data, &function) != napi_ok) return nullptr;
-  auto held = std::make_unique<std::shared_ptr<void>>(std::move(owner));
-  if (napi_add_finalizer(env, function, data, release_owner, held.get(), nullptr) != napi_ok) return nullptr;
-  static_cast<void>(held.release());
-  return function;
+  auto* held = new std::shared_ptr<void>(std::move(owner));
+  if (napi_add_finalizer(env, function, data, release_owner, held, nullptr) == napi_ok) return function;
+  delete held;
+  return nullptr;
 }
 
 napi_value make_external(napi_env env, const napi_type_tag& tag, std::shared_ptr<void> owner) {
   napi_value external = nullptr;
-  auto held = std::make_unique<std::shared_ptr<void>>(std::move(owner));
-  if (napi_create_external(env, held.get(), release_owner, held.get(), &external) != napi_ok) return nullptr;
-  static_cast<void>(held.release());
+  auto* held = new std::shared_ptr<void>(std::move(owner));
+  if (napi_create_external(env, held, release_owner, held, &external) != napi_ok) {
+    delete held;
+    return nullptr;
+  }
   return napi_type_tag_object(env, external, &tag) == napi_ok ? external : nullptr;
 }
 

@@ -58,8 +58,8 @@ bool use_embedded(const ServerRef& embedded, client::ClientOptions* options) {
 template <size_t N>
 uint8_t read_choice(Reader& reader, napi_value from, const char* what, const std::string_view (&names)[N]) {
   const std::string text = reader.string(reader.property(from, what), what);
-  for (uint8_t i = 0; i < N; ++i) {
-    if (names[i] == text) return i;
+  for (size_t i = 0; i < N; ++i) {
+    if (names[i] == text) return static_cast<uint8_t>(i);
   }
   reader.fail(what);
   return 0;
@@ -131,8 +131,8 @@ napi_value driver_open(napi_env env, napi_callback_info info) {
   parts.embedded = std::move(embedded);
   parts.driver = driver;
   parts.zero_copy_threshold = options.zero_copy_threshold;
-  parts.client = client::open_client(driver_request(DriverEvent::kOpened, driver), std::move(options),
-                                     environment->sink());
+  parts.client =
+      client::open_client(driver_request(DriverEvent::kOpened, driver), std::move(options), environment->sink());
   environment->add_client(driver, parts.client, request);
   return make_external(env, kDriverTag, std::make_shared<DriverRef>(std::move(parts)));
 }

@@ -42,11 +42,12 @@ Environment::Environment(napi_env env)
 
 bool Environment::create(napi_env env) {
   const std::shared_ptr<Environment> environment(new Environment(env));
-  if (!environment->create_notifier()) return false;
-  auto instance = std::make_unique<std::shared_ptr<Environment>>(environment);
-  if (napi_set_instance_data(env, instance.get(), delete_instance, nullptr) != napi_ok) return false;
-  static_cast<void>(instance.release());
-  return true;
+  auto* instance = new std::shared_ptr<Environment>(environment);
+  if (napi_set_instance_data(env, instance, delete_instance, nullptr) != napi_ok) {
+    delete instance;
+    return false;
+  }
+  return environment->create_notifier();
 }
 
 // The order is the protocol: first the function, then the hook.
@@ -165,7 +166,8 @@ napi_value Environment::make_records(const CompletionList& list) {
 }
 
 napi_value Environment::make_payloads(const CompletionList& list) {
-  return make_array(env_, list.payloads, [](napi_env env, const Payload& payload) { return make_payload(env, payload); });
+  return make_array(env_, list.payloads,
+                    [](napi_env env, const Payload& payload) { return make_payload(env, payload); });
 }
 
 void Environment::add_client(uint64_t driver, std::shared_ptr<client::Client> client, uint64_t request) {

@@ -5,10 +5,10 @@
 // What it is not: it is not shared between environments; the process-wide core (progress thread, fabric) is below it.
 // Threads: the JS thread of the environment only, except gate() and sink(), which are for any.
 //
-// How it ends (facts measured on Node 20 to 26): the clean-up hook is registered after the ThreadSafeFunction, so it runs
-// before the function's own. It closes every client (afterwards no native thread touches JS memory), joins the jobs,
-// stops the servers, closes the gate. Finalizers of handles run after that: everything they do here is then a no-op.
-// External ArrayBuffers are freed even before the hooks run; what to do about it is in memory_guard.h.
+// How it ends (facts measured on Node 20 to 26): the clean-up hook is registered after the ThreadSafeFunction, so it
+// runs before the function's own. It closes every client (afterwards no native thread touches JS memory), joins the
+// jobs, stops the servers, closes the gate. Finalizers of handles run after that: everything they do here is then a
+// no-op. External ArrayBuffers are freed even before the hooks run; what to do about it is in memory_guard.h.
 #pragma once
 
 #include <node_api.h>

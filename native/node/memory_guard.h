@@ -1,10 +1,10 @@
 // Makes an environment stop its native threads before Node frees external memory.
 //
-// Why: when an environment ends, Node first frees what external ArrayBuffers point to (whoever holds the backing store),
-// newest first, and only then runs clean-up hooks (measured on Node 20, 22 and 24). A batch in flight whose data is such
-// a buffer would be read after that. So whenever native threads get to know JS memory, the guard is renewed: it is a tiny
-// external ArrayBuffer of our own, newer than all memory it guards, and its finalizer ends native access.
-// JS thread only.
+// Why: when an environment ends, Node first frees what external ArrayBuffers point to (whoever holds the backing
+// store), newest first, and only then runs clean-up hooks (measured on Node 20, 22 and 24). A batch in flight whose
+// data is such a buffer would be read after that. So whenever native threads get to know JS memory, the guard is
+// renewed: it is a tiny external ArrayBuffer of our own, newer than all memory it guards, and its finalizer ends native
+// access. JS thread only.
 #pragma once
 
 #include <node_api.h>

@@ -1,7 +1,7 @@
 // producerOpen and the functions of a NativeProducer. The hot path of the package is producer_push.
 //
-// They are plain functions whose data pointer is the handle, in raw Node-API: a call costs 17 to 20 ns so, against 70 to
-// 100 ns for a method of a wrapped object. Each function keeps the handle alive; the last one collected destroys it.
+// They are plain functions whose data pointer is the handle, in raw Node-API: a call costs 17 to 20 ns so, against 70
+// to 100 ns for a method of a wrapped object. Each function keeps the handle alive; the last one collected destroys it.
 // JS thread only.
 #include <algorithm>
 #include <cstdint>
@@ -30,7 +30,7 @@ struct ProducerHandle {
   std::shared_ptr<DriverRef> driver;
   std::shared_ptr<client::Producer> producer;
   uint32_t partitions = 0;
-  size_t typical_bytes = 0;  // of the metadata of late events; falls slowly
+  size_t typical_bytes = 0;                   // of the metadata of late events; falls slowly
   std::vector<client::DataSegment> segments;  // of the event that is being pushed; empty in between
 
   ProducerHandle() = default;
@@ -61,8 +61,7 @@ ErrorCode write_measured(napi_env env, napi_value text, PartitionIndex partition
   ErrorCode error = ErrorCode::kOk;
   uint8_t* room = handle.producer->reserve(partition, length + 1, &error);
   if (room == nullptr) return error;
-  const napi_status status =
-      napi_get_value_string_utf8(env, text, reinterpret_cast<char*>(room), length + 1, written);
+  const napi_status status = napi_get_value_string_utf8(env, text, reinterpret_cast<char*>(room), length + 1, written);
   return status == napi_ok ? ErrorCode::kOk : ErrorCode::k_INVALID_METADATA;
 }
 
@@ -169,9 +168,8 @@ napi_value producer_destroy(napi_env env, napi_callback_info info) {
 client::Producer::Options read_options(Reader& reader, napi_value from) {
   client::Producer::Options options;
   options.topic = reader.uuid(reader.property(from, "topicUuid"), "topicUuid");
-  reader.elements(reader.property(from, "placement"), "placement", [&](napi_value server) {
-    options.server_of_partition.push_back(reader.u32(server, "placement"));
-  });
+  reader.elements(reader.property(from, "placement"), "placement",
+                  [&](napi_value server) { options.server_of_partition.push_back(reader.u32(server, "placement")); });
   options.batch_events = reader.u32(reader.property(from, "batchEvents"), "batchEvents");
   options.max_num_batches = reader.u32(reader.property(from, "maxNumBatches"), "maxNumBatches");
   return options;

@@ -1,4 +1,5 @@
-// Payloads of completions and other results as the JS objects that lib/native.ts names. JS thread only; null on failure.
+// Payloads of completions and other results as the JS objects that lib/native.ts names. JS thread only; null on
+// failure.
 #pragma once
 
 #include <node_api.h>

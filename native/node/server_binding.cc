@@ -110,11 +110,10 @@ napi_value server_stop(napi_env env, napi_callback_info info) {
   const std::shared_ptr<ServerRef> server = server_argument(env, arguments[1]);
   if (!server) reader.fail("server");
   if (!reader.ok()) return reader.raise();
-  const Status running =
-      environment->run_job([handle = server->server(), request, gate = environment->gate()] {
-        const Status stopped = handle->stop();
-        gate->push_request(request, stopped.ok() ? Payload() : Payload(stopped.error()));
-      });
+  const Status running = environment->run_job([handle = server->server(), request, gate = environment->gate()] {
+    const Status stopped = handle->stop();
+    gate->push_request(request, stopped.ok() ? Payload() : Payload(stopped.error()));
+  });
   return running.ok() ? make_undefined(env) : throw_error(env, running.error());
 }
 

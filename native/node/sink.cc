@@ -26,8 +26,8 @@ void Sink::request_done(uint64_t request, Result<Value> result) {
     gate_->push_request(id, result.error());
     return;
   }
-  gate_->push_request(id, std::visit([](auto&& value) -> Payload { return std::forward<decltype(value)>(value); },
-                                     result.take()));
+  gate_->push_request(
+      id, std::visit([](auto&& value) -> Payload { return std::forward<decltype(value)>(value); }, result.take()));
 }
 
 void Sink::batch_done(uint32_t producer, PartitionIndex partition, uint64_t batch_number, EventId first_id,
@@ -62,9 +62,8 @@ void Sink::server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const
 }
 
 void Sink::server_up(uint32_t driver, uint32_t server) {
-  gate_->push({.kind = CompletionKind::kServerUp,
-               .target = static_cast<double>(driver),
-               .a = static_cast<double>(server)});
+  gate_->push(
+      {.kind = CompletionKind::kServerUp, .target = static_cast<double>(driver), .a = static_cast<double>(server)});
 }
 
 }  // namespace diaspora::node
