@@ -1,7 +1,7 @@
 // The client core, free of JS: a Client is one driver's connections; producers and consumers hang on it.
 //
-// Threads: one process-wide progress thread (progress_thread()) runs everything behind these calls. Public calls come from
-// any one thread at a time per object (a JS thread) and never block, except where said. Completions go to the
+// Threads: one process-wide progress thread (progress_thread()) runs everything behind these calls. Public calls come
+// from any one thread at a time per object (a JS thread) and never block, except where said. Completions go to the
 // CompletionSink given by the caller, called on the progress thread; sinks must be quick and must not call back.
 // Invariants: each request and each sealed batch completes exactly once, also on failure, abort and close; the memory
 // named by a push is not touched after its batch has completed (its endpoint is closed first when the peer is not known

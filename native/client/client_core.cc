@@ -1,0 +1,141 @@
+#include "client/client_core.h"
+
+#include <utility>
+
+namespace diaspora::client {
+
+namespace {
+
+const Error kAborted{ErrorCode::k_ABORTED, "the driver was closed"};
+const Error kClosed{ErrorCode::k_INVALID_STATE, "the driver is closed"};
+
+}  // namespace
+
+ClientCore::ClientCore(uint32_t id, ClientOptions options, std::shared_ptr<CompletionSink> sink)
+    : id_(id),
+      options_(std::move(options)),
+      sink_(std::move(sink)),
+      counters_(std::make_shared<ClientCounters>()),
+      providers_(options_.servers.size()),
+      uuids_(options_.servers.size()) {}
+
+Counters ClientCore::counters() const {
+  Counters counters;
+  counters.data_bytes_by_rma = counters_->data_bytes_by_rma;
+  counters.data_bytes_copied = counters_->data_bytes_copied;
+  counters.data_bytes = counters_->data_bytes;
+  counters.events_produced = counters_->events_produced;
+  counters.events_consumed = counters_->events_consumed;
+  counters.batches = counters_->batches;
+  counters.reconnects = counters_->reconnects;
+  counters.registrations = counters_->registrations;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counters.providers = providers_;
+  return counters;
+}
+
+std::vector<Uuid> ClientCore::server_uuids() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return uuids_;
+}
+
+void ClientCore::open(uint64_t request) {
+  open_request_ = request;
+  not_up_ = options_.servers.size();
+  was_up_.resize(options_.servers.size());
+  if (not_up_ == 0) return opened(Status(ErrorCode::k_INVALID_ARGUMENT, "no server was given"));
+  for (uint32_t i = 0; i < options_.servers.size(); ++i) {
+    peers_.push_back(std::make_unique<Peer>(&progress_thread(), options_, i, counters_.get(), this));
+  }
+  for (const std::unique_ptr<Peer>& peer : peers_) peer->connection().open();
+}
+
+void ClientCore::opened(const Status& status) {
+  if (open_request_ == 0) return;
+  const uint64_t request = std::exchange(open_request_, 0);
+  if (status) {
+    sink_->request_done(request, CompletionSink::Value{});
+  } else {
+    sink_->request_done(request, status.error());
+  }
+}
+
+void ClientCore::set_address(uint32_t server, const std::string& host, uint16_t port) {
+  if (!closed_ && server < peers_.size()) peers_[server]->connection().set_address(host, port);
+}
+
+void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode) {
+  if (closed_) return sink_->request_done(request, kClosed);
+  if (server >= peers_.size()) {
+    return sink_->request_done(request,
+                               Error{ErrorCode::k_INVALID_ARGUMENT, "there is no server " + std::to_string(server)});
+  }
+  peers_[server]->requests().add_kept(
+      make, [sink = sink_, request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
+        sink->request_done(request, reply ? decode(reply.value()) : Result<CompletionSink::Value>(reply.error()));
+      });
+}
+
+void ClientCore::add_producer(const std::shared_ptr<ProducerCore>& producer) {
+  if (closed_) return producer->detach();
+  std::vector<BatchSender*> senders;
+  for (const std::unique_ptr<Peer>& peer : peers_) senders.push_back(&peer->sender());
+  producers_.insert(producer);
+  producer->attach(senders, [self = weak_from_this(), producer = std::weak_ptr(producer)] {
+    if (const auto core = self.lock()) core->producers_.erase(producer.lock());
+  });
+}
+
+void ClientCore::add_consumer(uint64_t request, const std::shared_ptr<ConsumerCore>& consumer) {
+  if (closed_) return sink_->request_done(request, kClosed);
+  std::vector<Peer*> peers;
+  for (const std::unique_ptr<Peer>& peer : peers_) peers.push_back(peer.get());
+  consumers_.insert(consumer);
+  consumer->attach(peers, request, &next_subscription_, [self = weak_from_this(), consumer = std::weak_ptr(consumer)] {
+    if (const auto core = self.lock()) core->consumers_.erase(consumer.lock());
+  });
+}
+
+void ClientCore::close(std::function<void()> done) {
+  if (!std::exchange(closed_, true)) {
+    // Endpoints first: when a completion tells a caller that its memory is free, nothing touches it any more.
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->connection().close();
+    opened(kAborted);
+    for (const std::shared_ptr<ConsumerCore>& consumer : std::exchange(consumers_, {})) consumer->detach(kAborted);
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->close(kAborted);
+    for (const std::shared_ptr<ProducerCore>& producer : std::exchange(producers_, {})) producer->detach();
+    peers_.clear();
+  }
+  // Behind the release of the domains, which is posted too.
+  progress_thread().post(std::move(done));
+}
+
+void ClientCore::peer_up(uint32_t server) {
+  Connection& connection = peers_[server]->connection();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    providers_[server] = connection.provider();
+    uuids_[server] = connection.server_uuid();
+  }
+  if (was_up_[server]) {
+    increase(&counters_->reconnects, 1);
+  } else {
+    was_up_[server] = true;
+    --not_up_;
+  }
+  sink_->server_up(id_, server);
+  if (not_up_ == 0) opened({});
+}
+
+void ClientCore::peer_down(uint32_t server) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  providers_[server].clear();
+}
+
+void ClientCore::peer_lost(uint32_t server, uint32_t attempt, const Error& error) {
+  sink_->server_lost(id_, server, attempt, error);
+}
+
+void ClientCore::peer_given_up(uint32_t, const Error& error) { opened(error); }
+
+}  // namespace diaspora::client

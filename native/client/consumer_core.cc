@@ -1,0 +1,263 @@
+#include "client/consumer_core.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/limits.h"
+
+namespace diaspora::client {
+
+namespace {
+
+const Error kDestroyed{ErrorCode::k_ABORTED, "the consumer was destroyed"};
+const Error kClosed{ErrorCode::k_INVALID_STATE, "the consumer or its driver is closed"};
+
+// Walks ranges and memory together and cuts both where either ends.
+bool cut_pieces(const std::vector<Consumer::Range>& ranges, const std::vector<std::span<uint8_t>>& memory,
+                std::vector<FetchPiece>* pieces) {
+  size_t index = 0;
+  size_t used = 0;
+  for (const Consumer::Range& range : ranges) {
+    for (uint64_t done = 0; done < range.bytes;) {
+      while (index < memory.size() && used == memory[index].size()) {
+        ++index;
+        used = 0;
+      }
+      if (index == memory.size()) return false;
+      const auto bytes = static_cast<size_t>(std::min<uint64_t>(range.bytes - done, memory[index].size() - used));
+      pieces->push_back({range.offset + done, memory[index].subspan(used, bytes)});
+      used += bytes;
+      done += bytes;
+    }
+  }
+  while (index < memory.size() && used == memory[index].size()) {
+    ++index;
+    used = 0;
+  }
+  return index == memory.size();
+}
+
+}  // namespace
+
+ConsumerCore::ConsumerCore(Shared shared, Options options)
+    : shared_(std::move(shared)),
+      options_(std::move(options)),
+      acknowledger_(options_.topic, options_.name,
+                    [this](uint64_t request, const Status& status) { finish_request(request, status); }) {}
+
+// --- caller's thread ---
+
+std::optional<Delivery> ConsumerCore::take() {
+  std::optional<Delivery> delivery;
+  bool first = false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (ready_.empty()) {
+      announced_ = false;
+      return std::nullopt;
+    }
+    Queued& front = ready_.front();
+    first = taken_.empty();
+    taken_.push_back({front.subscription, front.window});
+    delivery = std::move(front.delivery);
+    ready_.pop_front();
+  }
+  if (first) shared_.reactor->post([self = shared_from_this()] { self->drain_taken(); });
+  return delivery;
+}
+
+// Small destinations are not exposed: they may share their pages with anything. They are filled through memory of ours.
+std::unique_ptr<FetchJob> ConsumerCore::make_fetch(uint64_t request, const std::vector<Range>& ranges,
+                                                   const std::vector<std::span<uint8_t>>& destination,
+                                                   std::shared_ptr<void> hold) {
+  auto job = std::make_unique<FetchJob>(shared_.counters.get());
+  uint64_t total = 0;
+  for (const std::span<uint8_t> part : destination) total += part.size();
+  const auto finish = [self = shared_from_this(), request, total](const Status& status) {
+    if (status) increase(&self->shared_.counters->data_bytes, total);
+    self->finish_request(request, status);
+  };
+  job->owner = this;
+  if (total >= shared_.zero_copy_threshold) {
+    if (!cut_pieces(ranges, destination, &job->pieces)) return nullptr;
+    job->hold = std::move(hold);
+    job->done = finish;
+    return job;
+  }
+  const std::shared_ptr<uint8_t[]> bounce(new uint8_t[total]);
+  if (!cut_pieces(ranges, {{bounce.get(), total}}, &job->pieces)) return nullptr;
+  job->hold = bounce;
+  job->done = [finish, bounce, destination, hold = std::move(hold), counters = shared_.counters,
+               total](const Status& status) {
+    const uint8_t* from = bounce.get();
+    for (const std::span<uint8_t> part : destination) {
+      if (status && !part.empty()) std::copy_n(from, part.size(), part.data());
+      from += part.size();
+    }
+    if (status) increase(&counters->data_bytes_copied, total);
+    finish(status);
+  };
+  return job;
+}
+
+void ConsumerCore::fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
+                         std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) {
+  std::shared_ptr<FetchJob> job = make_fetch(request, ranges, destination, std::move(hold));
+  shared_.reactor->post([self = shared_from_this(), request, partition, event, job = std::move(job)] {
+    if (job == nullptr) {
+      return self->finish_request(
+          request, {ErrorCode::k_INVALID_DESCRIPTOR, "the destination's size differs from that of the ranges"});
+    }
+    // A std::function must be copyable, a job is owned by one.
+    auto owned = std::make_unique<FetchJob>(self->shared_.counters.get());
+    owned->owner = job->owner;
+    owned->pieces = std::move(job->pieces);
+    owned->hold = std::move(job->hold);
+    owned->done = std::move(job->done);
+    self->start_fetch(request, partition, event, std::move(owned));
+  });
+}
+
+void ConsumerCore::acknowledge(uint64_t request, PartitionIndex partition, EventId event) {
+  shared_.reactor->post([self = shared_from_this(), request, partition, event] {
+    Peer* peer = self->peer_of(partition);
+    if (peer == nullptr) return self->finish_request(request, kClosed);
+    self->acknowledger_.acknowledge(request, partition, event, &peer->requests());
+  });
+}
+
+void ConsumerCore::destroy() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (std::exchange(destroyed_, true)) return;
+    ready_.clear();
+  }
+  shared_.reactor->post([self = shared_from_this()] {
+    const std::function<void()> released = std::exchange(self->released_, nullptr);
+    self->detach(kDestroyed);
+    if (released) released();
+  });
+}
+
+// --- progress thread ---
+
+Peer* ConsumerCore::peer_of(PartitionIndex partition) const {
+  if (peers_.empty() || partition.value >= options_.server_of_partition.size()) return nullptr;
+  return peers_[options_.server_of_partition[partition.value]];
+}
+
+void ConsumerCore::start_fetch(uint64_t request, PartitionIndex partition, EventId event,
+                               std::unique_ptr<FetchJob> job) {
+  Peer* peer = peer_of(partition);
+  if (peer == nullptr) return finish_request(request, kClosed);
+  if (job->pieces.empty()) return finish_request(request, {});  // nothing was asked for
+  job->topic = options_.topic;
+  job->partition = partition;
+  job->event = event;
+  peer->fetches().add(std::move(job));
+}
+
+Subscription::Options ConsumerCore::subscription_options(size_t servers) const {
+  Subscription::Options options;
+  options.topic = options_.topic;
+  options.consumer = options_.name;
+  options.full_data = options_.full_data;
+  options.batch_events = options_.batch_events;
+  options.window_bytes = options_.window_bytes / servers;
+  options.deliveries_ahead = std::max<uint32_t>(options_.deliveries_ahead, 1);
+  return options;
+}
+
+void ConsumerCore::attach(const std::vector<Peer*>& peers, uint64_t open_request, uint32_t* next_subscription,
+                          std::function<void()> released) {
+  peers_ = peers;
+  released_ = std::move(released);
+  open_request_ = open_request;
+  std::map<uint32_t, std::vector<wire::SubscribeFrame::Start>> starts;  // by server
+  for (const wire::SubscribeFrame::Start& start : options_.starts) {
+    if (start.partition.value >= options_.server_of_partition.size()) {
+      return opened(
+          {ErrorCode::k_INVALID_PARTITION, "partition " + std::to_string(start.partition.value) + " does not exist"});
+    }
+    starts[options_.server_of_partition[start.partition.value]].push_back(start);
+  }
+  if (starts.empty()) return opened({});
+  not_accepted_ = starts.size();
+  for (auto& [server, list] : starts) {
+    Subscription::Options options = subscription_options(starts.size());
+    options.id = (*next_subscription)++;
+    options.starts = std::move(list);
+    lines_.push_back(
+        {peers_[server], std::make_unique<Subscription>(peers_[server]->line(), std::move(options), this)});
+  }
+  for (const Line& line : lines_) line.peer->add_subscription(line.subscription.get());
+}
+
+void ConsumerCore::detach(const Error& error) {
+  if (peers_.empty()) return;
+  for (const Line& line : lines_) line.peer->remove_subscription(line.subscription.get());
+  lines_.clear();
+  for (Peer* peer : peers_) peer->fetches().cancel(this);
+  peers_.clear();
+  acknowledger_.fail_all(error);
+  opened(error);
+}
+
+void ConsumerCore::opened(const Status& status) {
+  if (open_request_ != 0) finish_request(std::exchange(open_request_, 0), status);
+}
+
+void ConsumerCore::subscribed(Subscription* subscription, const Status& status) {
+  if (open_request_ != 0) {
+    if (!status) return opened(status);
+    if (--not_accepted_ == 0) opened({});
+    return;
+  }
+  if (status) return;  // again, after a reconnection
+  for (const wire::SubscribeFrame::Start& start : subscription->options().starts) {
+    partition_failed(start.partition, status.error());
+  }
+}
+
+void ConsumerCore::delivered(Subscription* subscription, Delivery delivery, uint32_t window) {
+  bool announce = false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (destroyed_) return;
+    ready_.push_back({std::move(delivery), subscription->id(), window});
+    announce = !std::exchange(announced_, true);
+  }
+  if (announce) shared_.sink->delivery_ready(options_.id);
+}
+
+void ConsumerCore::partition_failed(PartitionIndex partition, const Error& error) {
+  shared_.sink->consumer_failed(options_.id, partition, error);
+}
+
+void ConsumerCore::drain_taken() {
+  std::vector<Taken> taken;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    taken.swap(taken_);
+  }
+  for (const Line& line : lines_) {
+    bool any = false;
+    for (const Taken& entry : taken) {
+      if (entry.subscription != line.subscription->id()) continue;
+      line.subscription->note_taken(entry.window);
+      any = true;
+    }
+    if (any) line.subscription->send_credit();
+  }
+}
+
+void ConsumerCore::finish_request(uint64_t request, const Status& status) {
+  if (status) {
+    shared_.sink->request_done(request, CompletionSink::Value{});
+  } else {
+    shared_.sink->request_done(request, status.error());
+  }
+}
+
+}  // namespace diaspora::client

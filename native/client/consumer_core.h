@@ -1,0 +1,93 @@
+// A consumer: one subscription at each server, a queue of deliveries between the threads, fetches, acknowledgements.
+//
+// Threads: take, fetch, acknowledge and destroy on the caller's; the rest on the progress thread; what both touch is
+// under a mutex. Owner: shared by the caller's handle and ClientCore.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "client/acknowledger.h"
+#include "client/client.h"
+#include "client/peer.h"
+
+namespace diaspora::client {
+
+class ConsumerCore final : public Consumer,
+                           public Subscription::Owner,
+                           public std::enable_shared_from_this<ConsumerCore> {
+ public:
+  struct Shared {
+    Reactor* reactor = nullptr;
+    std::shared_ptr<CompletionSink> sink;
+    std::shared_ptr<ClientCounters> counters;
+    uint32_t zero_copy_threshold = 0;
+  };
+  ConsumerCore(Shared shared, Options options);
+  ~ConsumerCore() override = default;
+
+  std::optional<Delivery> take() override;
+  void fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
+             std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) override;
+  void acknowledge(uint64_t request, PartitionIndex partition, EventId event) override;
+  void destroy() override;
+
+  // Progress thread. `open_request` is done when every server has accepted; `released` runs when the consumer is
+  // destroyed. `next_subscription` numbers the subscriptions of a client.
+  void attach(const std::vector<Peer*>& peers, uint64_t open_request, uint32_t* next_subscription,
+              std::function<void()> released);
+  // Before the peers go away.
+  void detach(const Error& error);
+
+  void subscribed(Subscription* subscription, const Status& status) override;
+  void delivered(Subscription* subscription, Delivery delivery, uint32_t window) override;
+  void partition_failed(PartitionIndex partition, const Error& error) override;
+
+ private:
+  struct Queued {
+    Delivery delivery;
+    uint32_t subscription = 0;
+    uint32_t window = 0;
+  };
+  struct Taken {
+    uint32_t subscription = 0;
+    uint32_t window = 0;
+  };
+  struct Line {
+    Peer* peer = nullptr;
+    std::unique_ptr<Subscription> subscription;
+  };
+
+  Subscription::Options subscription_options(size_t servers) const;
+  std::unique_ptr<FetchJob> make_fetch(uint64_t request, const std::vector<Range>& ranges,
+                                       const std::vector<std::span<uint8_t>>& destination, std::shared_ptr<void> hold);
+  void start_fetch(uint64_t request, PartitionIndex partition, EventId event, std::unique_ptr<FetchJob> job);
+  Peer* peer_of(PartitionIndex partition) const;
+  void drain_taken();
+  void opened(const Status& status);
+  void finish_request(uint64_t request, const Status& status);
+
+  const Shared shared_;
+  const Options options_;
+
+  std::mutex mutex_;
+  std::deque<Queued> ready_;  // guarded by mutex_
+  std::vector<Taken> taken_;  // guarded by mutex_
+  bool announced_ = false;    // guarded by mutex_
+  bool destroyed_ = false;    // guarded by mutex_
+
+  // Progress thread.
+  std::vector<Peer*> peers_;  // by server index; empty before attach and after detach
+  std::vector<Line> lines_;
+  Acknowledger acknowledger_;
+  uint64_t open_request_ = 0;  // 0: answered
+  size_t not_accepted_ = 0;
+  std::function<void()> released_;
+};
+
+}  // namespace diaspora::client

@@ -1,0 +1,33 @@
+// The fabric domains of the progress thread: one for each provider and interface, shared by all clients of the process.
+//
+// Thread: progress. A domain is opened on first use and closed, by a reactor pass of its own (never inside its own
+// progress call), when the last connection that uses it has gone.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/reactor.h"
+#include "fabric/fabric.h"
+#include "session/link.h"
+
+namespace diaspora::client {
+
+class SharedDomain {
+ public:
+  SharedDomain(Reactor* reactor, std::unique_ptr<fabric::Domain> domain);
+  ~SharedDomain();
+  SharedDomain(const SharedDomain&) = delete;
+  SharedDomain& operator=(const SharedDomain&) = delete;
+  fabric::Domain* get() const { return domain_.get(); }
+
+ private:
+  Reactor* reactor_;
+  std::unique_ptr<fabric::Domain> domain_;
+  session::DomainPoller poller_;
+};
+
+Result<std::shared_ptr<SharedDomain>> share_domain(const fabric::ProviderInfo& provider,
+                                                   const std::string& bind_address);
+
+}  // namespace diaspora::client

@@ -1,0 +1,120 @@
+// A consumer's subscription at one server: asks for events, checks what arrives, and gives credit.
+//
+// Thread: progress. Owner: ConsumerCore; its Peer routes messages to it. Invariants: each partition is handed over in
+// id order without gaps and after its checksums were verified; after a reconnection it goes on behind the last delivery
+// handed over; deliveries not yet taken never exceed deliveries_ahead.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "client/client.h"
+#include "client/connection.h"
+#include "client/fetch_queue.h"
+#include "client/request_table.h"
+#include "client/window_set.h"
+
+namespace diaspora::client {
+
+// What a subscription uses of its server; all outlive it.
+struct SubscriptionLine {
+  Reactor* reactor = nullptr;
+  Connection* connection = nullptr;
+  RequestTable* requests = nullptr;
+  FetchQueue* fetches = nullptr;
+  ClientCounters* counters = nullptr;
+};
+
+class Subscription {
+ public:
+  struct Options {
+    uint32_t id = 0;
+    Uuid topic;
+    std::string consumer;
+    bool full_data = false;
+    uint32_t batch_events = 0;
+    uint64_t window_bytes = 0;  // of all windows together
+    uint32_t deliveries_ahead = 1;
+    std::vector<wire::SubscribeFrame::Start> starts;
+  };
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    // Accepted by the server, or refused or given up: then nothing more comes.
+    virtual void subscribed(Subscription* subscription, const Status& status) = 0;
+    virtual void delivered(Subscription* subscription, Delivery delivery, uint32_t window) = 0;
+    virtual void partition_failed(PartitionIndex partition, const Error& error) = 0;
+  };
+
+  Subscription(const SubscriptionLine& line, Options options, Owner* owner);
+  ~Subscription();
+  Subscription(const Subscription&) = delete;
+  Subscription& operator=(const Subscription&) = delete;
+
+  uint32_t id() const { return options_.id; }
+  const Options& options() const { return options_; }
+
+  // The consumer took a delivery; send_credit() later tells the server of all of them.
+  void note_taken(uint32_t window);
+  void send_credit();
+  // Nothing is delivered any more. Gives the windows, into which the server may write until it has stopped.
+  std::unique_ptr<WindowSet> end();
+
+  void on_up();
+  void on_down();
+  void fail_all(const Error& error);
+  Status on_delivery(const wire::DeliveryMessage& message, std::span<const uint8_t> body);
+  void on_error(const wire::SubscriptionErrorMessage& message);
+
+ private:
+  struct Progress {
+    uint64_t start = 0;                   // as asked for
+    std::optional<EventId> next_arrival;  // unknown until the first one
+    std::optional<EventId> next_handed_over;
+    bool failed = false;
+  };
+  struct Arrived {
+    uint64_t serial = 0;
+    Delivery delivery;
+    uint32_t window = 0;  // 0: none
+    bool ready = true;    // false: its data is being fetched
+  };
+
+  void accepted(const Status& status);
+  Status place_head(const wire::DeliveryMessage& message, std::span<const uint8_t> body, Arrived* arrived);
+  Status place_data(const wire::DeliveryMessage& message, std::span<const uint8_t> body, Arrived* arrived);
+  Status place(const wire::Placement& placement, uint64_t bytes, Arrived* arrived, std::span<const uint8_t>* view,
+               std::shared_ptr<void>* owner);
+  Status verify(const wire::DeliveryMessage& message, const Arrived& arrived);
+  Status corrupt(PartitionIndex partition, EventId first_id, const Error& error);
+  void fetch_data(Arrived* arrived);
+  void data_fetched(uint64_t serial, const Status& status);
+  void hand_over();
+  void fail_partition(PartitionIndex partition, const Error& error);
+  void refill_later();
+
+  const SubscriptionLine line_;
+  const Options options_;
+  Owner* owner_;
+  std::map<uint32_t, Progress> partitions_;
+  std::unique_ptr<WindowSet> windows_;
+  std::deque<Arrived> arrived_;
+  uint64_t next_serial_ = 1;
+  uint32_t untaken_ = 0;  // handed over, not taken
+  uint32_t granted_ = 0;  // deliveries that the server may still send
+  bool active_ = false;   // accepted on this connection
+  bool over_ = false;
+  // Where the last mismatch was and how often it was there.
+  std::pair<uint32_t, uint64_t> corrupt_place_{};
+  uint32_t corrupt_count_ = 0;
+  Reactor::TimerId refill_timer_ = 0;
+  std::shared_ptr<bool> alive_;
+};
+
+}  // namespace diaspora::client

@@ -1,0 +1,66 @@
+// The memory windows of one subscription: the server writes event data into them, the consumer is handed their bytes.
+//
+// A window is granted once, filled front to back, retired by the server, and replaced when every delivery in it was
+// taken; its memory lives on for as long as anyone holds a delivery of it. So a paused consumer costs its windows and
+// no more, and what a consumer holds on to is bounded by the process-wide pool. Thread: progress. Owner: Subscription.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/buffer_pool.h"
+#include "client/client_counters.h"
+#include "client/exposed_memory.h"
+
+namespace diaspora::client {
+
+class WindowSet {
+ public:
+  // All windows of the process: four consumers with 128 MiB each.
+  static constexpr size_t kPoolBytesMax = size_t{512} << 20;
+  // The head of an event with the largest metadata must fit.
+  static constexpr uint64_t kWindowBytesMin = uint64_t{2} << 20;
+
+  WindowSet(size_t count, uint64_t window_bytes, ClientCounters* counters)
+      : count_(count), window_bytes_(window_bytes), counters_(counters) {}
+
+  // Makes the windows that are missing, as far as the pool has memory, and returns what is to be granted.
+  Result<std::vector<wire::Window>> refill(fabric::Domain* domain);
+  bool complete() const { return windows_.size() >= count_; }
+
+  // `bytes` at `offset` of window `id` and what keeps them; empty span when there is no such place.
+  struct Place {
+    std::span<const uint8_t> bytes;
+    BufferRef owner;
+  };
+  Place find(uint32_t id, uint64_t offset, uint64_t bytes) const;
+
+  // A delivery in window `id` waits to be taken / was taken.
+  void note_delivery(uint32_t id);
+  void note_taken(uint32_t id);
+  // The server will not write there again.
+  bool retire(uint32_t id);
+  // The link is closed: all windows are gone.
+  void reset() { windows_.clear(); }
+
+ private:
+  struct Entry {
+    explicit Entry(ClientCounters* counters) : exposed(counters) {}
+    BufferRef buffer;
+    ExposedMemory exposed;
+    size_t untaken = 0;
+    bool retired = false;
+  };
+  void forget_if_done(uint32_t id);
+
+  const size_t count_;
+  const uint64_t window_bytes_;
+  ClientCounters* counters_;
+  std::unordered_map<uint32_t, std::unique_ptr<Entry>> windows_;
+  uint32_t next_id_ = 1;
+};
+
+}  // namespace diaspora::client
