@@ -39,7 +39,7 @@ class OfiEndpoint final : public Endpoint {
   Status bind(const std::shared_ptr<Registration>& registration);
 
  private:
-  // A refused read or write that leaves an error behind is tried again this often before it counts as failed.
+  // A refused read or write that leaves a nameless error behind is tried this often before it counts as failed.
   static constexpr int kRefusalsMax = 3;
 
   explicit OfiEndpoint(OfiDomain* domain);
@@ -51,6 +51,7 @@ class OfiEndpoint final : public Endpoint {
   PostResult post(Operation* operation, const char* what, bool is_receive, Call call);
   template <typename Call>
   PostResult post_rma(Operation* operation, const char* what, Call call);
+  void give_up(Operation* operation);
   bool is_connected();
 
   OfiDomain* const domain_;

@@ -49,6 +49,8 @@ ProviderPolicy shm(uint32_t library_version) {
   policy.leaves_files = true;
   // 1.x copies through shared memory instead, at half the speed; 2.x stalls.
   policy.needs_process_vm = FI_MAJOR(library_version) >= 2;
+  policy.nameless_rma_errors = true;
+  policy.disguises_own_process = FI_MAJOR(library_version) >= 2;
   policy.own_address_table = true;
   policy.queue_size = kShmQueue;
   return policy;

@@ -26,11 +26,14 @@ struct ProviderPolicy {
   bool same_host_only = false;
   bool named_by_ip = false;  // its address is the interface's IP: ask fi_getinfo for that one
   WaitObject wait_object = WaitObject::kNone;
-  bool automatic = true;           // `auto` may take it
-  bool leaves_files = false;       // a killed process leaves files in /dev/shm
-  bool needs_process_vm = false;   // useless where processes may not read each other's memory
-  bool own_address_table = false;  // one address table for each endpoint, else one for the domain
-  size_t queue_size = 0;           // transmit and receive queue of an endpoint; 0 = the provider's default
+  bool automatic = true;          // `auto` may take it
+  bool leaves_files = false;      // a killed process leaves files in /dev/shm
+  bool needs_process_vm = false;  // useless where processes may not read each other's memory
+  // Name a peer of this very process so that the provider takes it for one of another (see OfiEndpoint::connect).
+  bool disguises_own_process = false;
+  bool nameless_rma_errors = false;  // a read that fails at once is reported without its context
+  bool own_address_table = false;    // one address table for each endpoint, else one for the domain
+  size_t queue_size = 0;             // transmit and receive queue of an endpoint; 0 = the provider's default
 };
 
 // Rows for this version of libfabric, best first.

@@ -48,7 +48,10 @@ class Helper {
     close(ends[1]);
   }
   ~Helper() {
-    if (pid_ > 0) kill_and_reap();
+    if (pid_ > 0) {
+      kill_and_reap();
+      remove_stale_shm_files();
+    }
     close(read_end_);
   }
   Helper(const Helper&) = delete;
@@ -230,6 +233,23 @@ TEST(Process, ShmReadsFromAnotherProcessAndItsFilesAreCleanedOnceItIsDead) {
   EXPECT_TRUE(exists());
   EXPECT_GE(remove_stale_shm_files(), 1);
   EXPECT_FALSE(exists());
+}
+
+TEST(Process, AnImpossibleShmReadFailsAndDoesNotHang) {
+  Connected connected("shm");
+  ASSERT_NO_FATAL_FAILURE(connected.read_well());
+  std::vector<uint8_t> local(kExposedBytes);
+  TestOperation operation;
+  connected.remote_address = 4096;  // nothing is mapped there
+  const PostResult posted = connected.post_read(&operation, &local);
+  if (posted == PostResult::kFailed) {
+    EXPECT_EQ(connected.side.endpoint->failure().code, ErrorCode::k_FABRIC);
+    EXPECT_EQ(operation.completions, 0);
+    return;
+  }
+  EXPECT_TRUE(run_until([&] { connected.side.domain->progress(); }, [&] { return operation.completions > 0; }));
+  EXPECT_EQ(operation.result.code, ErrorCode::k_FABRIC);
+  EXPECT_NE(operation.result.detail, "");
 }
 
 TEST(HelperProcess, DISABLED_LeavesAnShmEndpointOpenAndExits) {
