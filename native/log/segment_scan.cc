@@ -1,7 +1,9 @@
 #include "log/segment_scan.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/crc32c.h"
 
@@ -25,6 +27,11 @@ Result<bool> body_is_whole(WindowReader* window, const ScannedRecord& record, bo
   const Result<std::span<const uint8_t>> head = window->view(body_offset(record), shape.head_bytes());
   if (!head) return head.status();
   return wire::validate_head(shape, head.value(), record.header.head_crc).ok();
+}
+
+bool is_zero(std::span<const uint8_t> block) {
+  static constexpr std::array<uint8_t, kRecordAlignment> kZeros{};
+  return std::memcmp(block.data(), kZeros.data(), block.size()) == 0;
 }
 
 // Takes a valid record into the scan.
@@ -107,8 +114,8 @@ Result<Remains> examine_remains(const File& file, const SegmentHeader& segment, 
     if (piece.empty()) return remains;
     for (size_t i = 0; i < piece.size(); i += kRecordAlignment) {
       const std::span<const uint8_t> block = piece.subspan(i, std::min<size_t>(kRecordAlignment, piece.size() - i));
+      if (is_zero(block)) continue;
       const auto nonzero = std::find_if(block.rbegin(), block.rend(), [](uint8_t byte) { return byte != 0; });
-      if (nonzero == block.rend()) continue;
       remains.last_nonzero_end = at + i + static_cast<uint64_t>(block.rend() - nonzero);
       if (!wire::has_log_record_magic(block)) continue;
       const Result<wire::LogRecordHeader> header = wire::decode_log_record_header(block);
