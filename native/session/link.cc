@@ -205,17 +205,18 @@ void Link::Impl::pump_receives() {
   }
 }
 
+// Rings also for what was refused: shm maps a peer's memory, and empties its queues, only when that peer polls.
 void Link::Impl::pump_sends() {
-  bool posted = false;
+  bool tried = false;
   while (!sends_to_post.empty() && !failed) {
     Send* send = sends_to_post.front();
     const auto result = endpoint->post_send(send, send->buffer, send->bytes, memory_region.get());
+    tried = true;
     if (result == fabric::PostResult::kBusy) break;
     if (result == fabric::PostResult::kFailed) return fail(endpoint->failure());
     sends_to_post.pop_front();
-    posted = true;
   }
-  if (posted) ring();
+  if (tried) ring();
 }
 
 void Link::Impl::pump_pieces() {
@@ -225,7 +226,7 @@ void Link::Impl::pump_pieces() {
         piece->is_read
             ? endpoint->post_read(piece, piece->local, piece->bytes, piece->region, piece->address, piece->key)
             : endpoint->post_write(piece, piece->local, piece->bytes, piece->region, piece->address, piece->key);
-    if (result == fabric::PostResult::kBusy) return;
+    if (result == fabric::PostResult::kBusy) return ring();
     if (result == fabric::PostResult::kFailed) return fail(endpoint->failure());
     // Owned by the fabric until on_piece takes it back.
     static_cast<void>(pieces_to_post.front().release());
