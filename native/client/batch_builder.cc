@@ -10,7 +10,7 @@ namespace diaspora::client {
 namespace {
 
 // A reused block keeps at most so much memory.
-constexpr size_t kKeptBytesMax = size_t{256} << 10;
+constexpr size_t kKeptBytesMax = size_t{1} << 20;
 
 }  // namespace
 

@@ -33,6 +33,8 @@ class BatchBuilder {
 
   uint32_t event_count() const { return batch_ == nullptr ? 0 : batch_->shape.event_count; }
   bool empty() const { return event_count() == 0; }
+  // Of what is there; it must not be empty.
+  const wire::BodyShape& shape() const { return batch_->shape; }
 
   // Where the metadata of the next event is to be written, at most `bytes`.
   uint8_t* reserve(size_t bytes) { return open().metadata.room(bytes); }

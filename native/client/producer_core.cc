@@ -17,8 +17,8 @@ BatchBuilder::Limits limits_of(const Producer::Options& options, uint32_t zero_c
   limits.zero_copy_threshold = std::max<uint32_t>(zero_copy_threshold, 1);
   if (options.batch_events == 0) {
     limits.events_max = kBatchEventsMax;
-    limits.head_bytes_max = ProducerCore::kAdaptiveHeadBytes;
-    limits.data_bytes_max = ProducerCore::kAdaptiveDataBytes;
+    limits.head_bytes_max = ProducerCore::kAdaptiveHeadBytesMax;
+    limits.data_bytes_max = ProducerCore::kAdaptiveDataBytesMax;
   } else {
     limits.events_max = std::min(options.batch_events, kBatchEventsMax);
     limits.head_bytes_max = ProducerCore::kFixedHeadBytes;
@@ -97,9 +97,18 @@ Producer::Pushed ProducerCore::commit(PartitionIndex index, size_t metadata_byte
   bytes_pushed_ += bytes;
   partition.open_pending_bytes += bytes;
   increase(&shared_.counters->pending_bytes, bytes);
-  const bool idle = options_.batch_events == 0 && partition.sealed == load(partition.done);
-  if (idle || builder.full()) seal_open(&partition, index.value, 0);
+  if (should_seal(partition)) seal_open(&partition, index.value, 0);
   return pushed;
+}
+
+bool ProducerCore::should_seal(const Partition& partition) const {
+  if (partition.builder.full()) return true;
+  if (options_.batch_events > 0) return false;
+  const uint64_t in_flight = partition.sealed - load(partition.done);
+  if (in_flight == 0) return true;
+  const wire::BodyShape& shape = partition.builder.shape();
+  const bool worth_it = shape.head_bytes() >= kAdaptiveHeadBytes || shape.data_bytes >= kAdaptiveDataBytes;
+  return worth_it && in_flight < options_.max_num_batches;
 }
 
 bool ProducerCore::seal(PartitionIndex index) {

@@ -22,9 +22,13 @@ class ProducerCore final : public Producer, public LaneOwner, public std::enable
  public:
   // The longest metadata that reserve() makes room for: the limit and what a caller's text conversion adds.
   static constexpr size_t kReserveBytesMax = (size_t{1} << 20) + 4096;
-  // Adaptive batches: what fits into one message, and data that a server takes in about a millisecond.
+  // Adaptive batches go out at the first pair of bounds while fewer than max_num_batches are in flight: what fits into
+  // one message, and data that a server takes in about a millisecond. While the server does not keep up they grow to
+  // the second pair: fewer, larger batches cost both sides less.
   static constexpr uint64_t kAdaptiveHeadBytes = uint64_t{60} << 10;
   static constexpr uint64_t kAdaptiveDataBytes = uint64_t{4} << 20;
+  static constexpr uint64_t kAdaptiveHeadBytesMax = uint64_t{512} << 10;
+  static constexpr uint64_t kAdaptiveDataBytesMax = uint64_t{16} << 20;
   // Batches of a fixed number of events: what one batch may cost in memory.
   static constexpr uint64_t kFixedHeadBytes = uint64_t{4} << 20;
   static constexpr uint64_t kFixedDataBytes = uint64_t{64} << 20;
@@ -55,6 +59,8 @@ class ProducerCore final : public Producer, public LaneOwner, public std::enable
   void batch_finished(std::unique_ptr<Batch> batch) override;
 
  private:
+  struct Partition;
+  bool should_seal(const Partition& partition) const;
   struct Partition {
     Partition(const BatchBuilder::Limits& limits, ClientCounters* counters) : builder(limits, counters) {}
     // Pushing thread.
