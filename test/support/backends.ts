@@ -16,6 +16,8 @@ export interface Place {
   /** Undefined when the server is in this process. */
   readonly server: ServerProcess | undefined;
   readonly manager: PartitionManager;
+  /** Drivers opened on it see each other's topics. */
+  readonly shared: boolean;
 }
 
 export interface Backend {
@@ -37,7 +39,12 @@ function embedded(manager: PartitionManager): Backend {
     name: `embedded, ${manager}`,
     start: async (context) => {
       const data = manager === 'log' ? await temporaryDirectory(context) : false;
-      return { server: undefined, manager, open: (options) => Driver.open({ data, ...options }) };
+      return {
+        server: undefined,
+        manager,
+        shared: data !== false,
+        open: (options) => Driver.open({ data, ...options }),
+      };
     },
   };
 }
@@ -50,7 +57,12 @@ function remote(kind: 'tcp' | 'shm', manager: PartitionManager): Backend {
       const data = manager === 'log' ? { data: await temporaryDirectory(context) } : {};
       const server = await startServer(context, { provider, ...data });
       const servers = [server.address];
-      return { server, manager, open: (options) => Driver.open({ driver: 'fabric', servers, provider, ...options }) };
+      return {
+        server,
+        manager,
+        shared: true,
+        open: (options) => Driver.open({ driver: 'fabric', servers, provider, ...options }),
+      };
     },
   };
 }
