@@ -98,8 +98,7 @@ Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& op
     }
   }
   if (found.empty() && first_error.code != ErrorCode::kOk) return first_error;
-  std::stable_sort(found.begin(), found.end(),
-                   [](const auto& a, const auto& b) { return a.preference > b.preference; });
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.preference > b.preference; });
   return found;
 }
 
