@@ -423,6 +423,7 @@ TEST_P(EndToEnd, PendingBytesAreLimited) {
   EXPECT_EQ(push(*producer_, 0, "m", {segment_of(data)}).code, ErrorCode::k_QUEUE_FULL);
   flush();
   EXPECT_EQ(push(*producer_, 0, "m", {segment_of(data)}).code, ErrorCode::kOk);
+  flush();
 }
 
 TEST_P(EndToEnd, TopicsAreListedAndRemoved) {
