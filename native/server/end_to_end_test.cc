@@ -1,4 +1,4 @@
-// Client and server together, over `local` and over libfabric's native tcp.
+// Client and server together, over `local` and over libfabric's native tcp and shm.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -457,7 +457,7 @@ TEST_P(EndToEnd, AnUnreachableServerIsNamed) {
   EXPECT_NE(opened.error().message.find("127.0.0.1:1 "), std::string::npos) << opened.error().message;
 }
 
-INSTANTIATE_TEST_SUITE_P(Providers, EndToEnd, ::testing::Values("local", "tcp"),
+INSTANTIATE_TEST_SUITE_P(Providers, EndToEnd, ::testing::Values("local", "tcp", "shm"),
                          [](const auto& parameter) { return parameter.param; });
 
 TEST(Embedded, AClientConnectsThroughASocketPair) {
