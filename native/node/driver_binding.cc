@@ -3,6 +3,7 @@
 // None of them blocks: opening and closing are requests to the core like the others.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -47,10 +48,10 @@ client::ClientOptions read_options(Reader& reader, napi_value from) {
 
 // Points `options` at a server of this process. Null when it does not run (any more).
 bool use_embedded(const ServerRef& embedded, client::ClientOptions* options) {
-  const std::shared_ptr<server::Server> server = embedded.server()->running();
-  if (!server) return false;
-  options->servers = {client::ServerAddress{"", 0, server->uuid()}};
-  options->connect_local = [server] { return server->connect_local(); };
+  const std::optional<Uuid> uuid = embedded.server()->uuid();
+  if (!uuid) return false;
+  options->servers = {client::ServerAddress{"", 0, *uuid}};
+  options->connect_local = [server = embedded.server()] { return server->connect_local(); };
   return true;
 }
 

@@ -2,6 +2,7 @@
 // of the environment, which touch nothing but the gate and the server handle. Functions: JS thread only.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -28,18 +29,9 @@ server::ServerOptions read_options(Reader& reader, napi_value from) {
 }
 
 // On a job thread.
-void start_server(ServerHandle& handle, server::ServerOptions options, double request, CompletionGate& gate) {
-  const Status started = handle.start(std::move(options));
-  if (!started.ok()) {
-    gate.push_request(request, started.error());
-    return;
-  }
-  const std::shared_ptr<server::Server> server = handle.running();
-  if (!server) {
-    gate.push_request(request, Error{ErrorCode::k_ABORTED, "the server was stopped while it started"});
-    return;
-  }
-  gate.push_request(request, ServerStarted{server->uuid().to_string(), server->port(), server->providers()});
+Payload start_server(ServerHandle& handle, server::ServerOptions options) {
+  Result<ServerStarted> started = handle.start(std::move(options));
+  return started.ok() ? Payload(started.take()) : Payload(started.error());
 }
 
 // On a job thread. What `provider` names must exist; "auto" is content with what there is, even if that is nothing.
@@ -94,7 +86,7 @@ napi_value server_start(napi_env env, napi_callback_info info) {
   };
   const auto handle = std::make_shared<ServerHandle>();
   const Status running = environment->run_job([handle, options = std::move(options), request, gate]() mutable {
-    start_server(*handle, std::move(options), request, *gate);
+    gate->push_request(request, start_server(*handle, std::move(options)));
   });
   if (!running.ok()) return throw_error(env, running.error());
   environment->add_server(handle);
@@ -121,9 +113,9 @@ napi_value server_counters(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
   const std::shared_ptr<ServerRef> server = server_argument(env, arguments[0]);
   if (!server) return throw_type_error(env, "native call: not a server");
-  const std::shared_ptr<server::Server> running = server->server()->running();
-  if (!running) return throw_error(env, ErrorCode::k_INVALID_STATE, "the server is not running");
-  return make_counters(env, running->counters());
+  const std::optional<server::ServerCounters> counters = server->server()->counters();
+  if (!counters) return throw_error(env, ErrorCode::k_INVALID_STATE, "the server is not running");
+  return make_counters(env, *counters);
 }
 
 }  // namespace diaspora::node

@@ -4,45 +4,64 @@
 
 namespace diaspora::node {
 
-Status ServerHandle::start(server::ServerOptions options) {
+Result<ServerStarted> ServerHandle::start(server::ServerOptions options) {
   Result<std::unique_ptr<server::Server>> started = server::Server::start(std::move(options));
-  std::shared_ptr<server::Server> server = started.ok() ? started.take() : nullptr;
+  if (!started.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    finished_ = true;
+    return started.error();
+  }
+  std::unique_ptr<server::Server> server = started.take();
+  ServerStarted facts{server->uuid().to_string(), server->port(), server->providers()};
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (server && !stop_asked_) {
+    if (!stop_asked_) {
       server_ = std::move(server);
-      return {};
+      return facts;
     }
     finished_ = true;
   }
-  if (!server) return started.error();
   const Status stopped = server->stop();
-  return stopped.ok() ? Status(ErrorCode::k_ABORTED, "the server was stopped while it started") : stopped;
+  if (!stopped.ok()) return stopped;
+  return Error{ErrorCode::k_ABORTED, "the server was stopped while it started"};
 }
 
 Status ServerHandle::stop() {
-  std::shared_ptr<server::Server> server;
+  const std::lock_guard<std::mutex> stop_lock(stop_mutex_);
+  server::Server* server = nullptr;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_asked_ = true;
-    server = server_;
+    server = server_.get();
   }
-  // Server::stop is idempotent, and a second caller waits inside it for the first one.
-  Status stopped = server ? server->stop() : Status();
+  if (server == nullptr) return {};
+  Status stopped = server->stop();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (server) finished_ = true;
+  finished_ = true;
   server_.reset();
   return stopped;
-}
-
-std::shared_ptr<server::Server> ServerHandle::running() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return stop_asked_ ? nullptr : server_;
 }
 
 bool ServerHandle::finished() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return finished_;
+}
+
+std::optional<Uuid> ServerHandle::uuid() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (stop_asked_ || !server_) return std::nullopt;
+  return server_->uuid();
+}
+
+std::optional<server::ServerCounters> ServerHandle::counters() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (stop_asked_ || !server_) return std::nullopt;
+  return server_->counters();
+}
+
+int ServerHandle::connect_local() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return stop_asked_ || !server_ ? -1 : server_->connect_local();
 }
 
 }  // namespace diaspora::node
