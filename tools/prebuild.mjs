@@ -35,7 +35,8 @@ await runMain(() => {
   setUp();
   fillStage();
   const headers = headersOfRunningNode();
-  const env = { ...process.env, ...(headers === undefined ? {} : { npm_config_nodedir: headers }) };
+  // JOBS: node-gyp compiles one file at a time unless told otherwise.
+  const env = { ...process.env, JOBS: 'max', ...(headers === undefined ? {} : { npm_config_nodedir: headers }) };
   process.stderr.write('prebuild: compiling ...\n');
   const bin = join(root, 'node_modules/prebuildify/bin.js');
   runQuiet(process.execPath, [bin, '--napi', '--strip', '--tag-libc', '--cwd', stage, '--out', root], {

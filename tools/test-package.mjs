@@ -87,7 +87,7 @@ await runMain(() => {
     const installed = join(use, 'node_modules/diaspora-stream');
     rmSync(join(installed, 'prebuilds'), { recursive: true });
     const [, buildArgs] = npmRun('run', 'build:from-source');
-    run(npm, buildArgs, { cwd: installed });
+    run(npm, buildArgs, { cwd: installed, env: { ...process.env, JOBS: 'max' } });
     run('rm', ['-rf', join(use, 'diaspora-data')]);
     runExample(use);
     process.stdout.write('package: builds from its own sources\n');
