@@ -9,8 +9,8 @@ namespace diaspora::log {
 
 namespace {
 
-// 32 MiB: one group is then some 15 ms of disk time, and a batch that waits for its sync waits no longer than that.
-constexpr uint64_t kGroupBytesMax = uint64_t{32} << 20;
+// 16 MiB: some 8 ms of disk time, so that a batch waits no longer for the group before its own; larger gains nothing.
+constexpr uint64_t kGroupBytesMax = uint64_t{16} << 20;
 // Answered batches are held in memory until synced: 32 MiB bounds that memory and what a failing disk must repeat.
 constexpr uint64_t kUnsyncedBytesMax = uint64_t{32} << 20;
 // A second after the last batch the log is synced and its watermark written: late enough to cost busy logs nothing.

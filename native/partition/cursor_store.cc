@@ -140,22 +140,26 @@ Status CursorStore::settle() {
 
 // Compute, write, then commit to memory.
 Status CursorStore::write(const Cursors& changes) {
-  Cursors merged = cursors_;
   Cursors moved;
   for (const auto& [consumer, next_id] : changes) {
-    EventId& known = merged[consumer];
-    if (known >= next_id && cursors_.contains(consumer)) continue;
-    known = next_id;
-    moved[consumer] = next_id;
+    const auto known = cursors_.find(consumer);
+    if (known == cursors_.end() || known->second < next_id) moved[consumer] = next_id;
   }
-  const bool compact = slot_count_ + moved.size() > std::max(kCompactSlotsMin, kCompactFactor * merged.size());
-  const Status written = file_ == nullptr || compact ? replace(merged) : append(moved);
+  const uint64_t names = cursors_.size() + moved.size();
+  const bool compact = slot_count_ + moved.size() > std::max(kCompactSlotsMin, kCompactFactor * names);
+  const Status written = file_ == nullptr || compact ? replace_with(moved) : append(moved);
   if (!written) {
     file_ = nullptr;
     return written;
   }
-  cursors_ = std::move(merged);
+  for (const auto& [consumer, next_id] : moved) cursors_[consumer] = next_id;
   return {};
+}
+
+Status CursorStore::replace_with(const Cursors& changes) {
+  Cursors merged = cursors_;
+  for (const auto& [consumer, next_id] : changes) merged[consumer] = next_id;
+  return replace(merged);
 }
 
 Status CursorStore::append(const Cursors& changes) {

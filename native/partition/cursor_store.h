@@ -69,6 +69,7 @@ class CursorStore final : public log::WriterTask {
   Status load(std::string* detail);
   Status write(const Cursors& changes);
   Status append(const Cursors& changes);
+  Status replace_with(const Cursors& changes);
   Status replace(const Cursors& cursors);
   Status settle();
   void encode_slot(const std::string& consumer, EventId next_id, uint64_t slot, uint8_t* out) const;
