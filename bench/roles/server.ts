@@ -4,8 +4,17 @@ import { cpuSeconds } from '../measure.js';
 
 const [data = '', provider = 'auto'] = process.argv.slice(2);
 const server = await Server.start({ data, listen: 'tcp://127.0.0.1:0', provider, memoryBytes: 3 * 1024 ** 3 });
+let stopping = false;
+async function stop(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  await server.close();
+  if (process.connected) process.disconnect();
+}
+// The benchmark may end early: its server must not stay behind.
+process.on('disconnect', () => void stop());
 process.on('message', (message) => {
   if (message === 'cpu') process.send?.({ cpu: cpuSeconds() });
-  if (message === 'stop') void server.close().then(() => process.disconnect());
+  if (message === 'stop') void stop();
 });
 process.send?.({ address: server.address });
