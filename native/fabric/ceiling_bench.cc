@@ -1,6 +1,6 @@
 // The raw ceilings that the product is compared with: one provider, two processes, nothing but fabric.h between them.
 //
-//   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1
+//   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1 [--wait poll|sleep]
 //
 // read, write: this process (the server of the product, which is the only initiator there) moves `bytes` at a time
 // between its 64 MiB ring and a 64 MiB window of the other process; both poll. rtt: a message of `bytes` and its
@@ -41,6 +41,7 @@ struct Options {
   std::string test = "read";
   size_t bytes = size_t{1} << 20;
   double seconds = 1;
+  bool sleeps = false;
   int peer_fd = -1;
 };
 
@@ -135,12 +136,12 @@ struct Process {
   std::unique_ptr<Endpoint> endpoint;
 };
 
-// Progress; when there was none, sleep on the fabric's descriptor and on `other_fd`. True when `other_fd` has
-// something.
-bool progress_or_sleep(Domain* domain, int other_fd) {
-  if (domain->progress() > 0) return false;
+// Progress; when there was none, perhaps sleep on the fabric's descriptor and on the other process's socket. True when
+// that socket has something.
+bool drive(Domain* domain, const Options& options) {
+  if (domain->progress() > 0 || !options.sleeps) return false;
   if (domain->wait_fd() < 0 || !domain->prepare_wait()) return false;
-  pollfd entries[2] = {{domain->wait_fd(), POLLIN, 0}, {other_fd, POLLIN, 0}};
+  pollfd entries[2] = {{domain->wait_fd(), POLLIN, 0}, {options.peer_fd, POLLIN, 0}};
   poll(entries, 2, 1000);
   return entries[1].revents != 0;
 }
@@ -151,10 +152,10 @@ bool has_input(int fd) {
 }
 
 // The other process: serves until it is told to stop, then tells its CPU time.
-void serve_memory(Process* process, int fd) {
+void serve_memory(Process* process, const Options& options) {
   for (uint64_t i = 0;; ++i) {
-    process->domain->progress();
-    if (i % 4096 == 0 && has_input(fd)) return;
+    if (drive(process->domain.get(), options)) return;
+    if (i % 4096 == 0 && has_input(options.peer_fd)) return;
   }
 }
 
@@ -163,7 +164,7 @@ void serve_echo(Process* process, const Options& options) {
   Step answer;
   process->receive(&receive, options.bytes);
   for (uint64_t i = 0;; ++i) {
-    bool stop = progress_or_sleep(process->domain.get(), options.peer_fd);
+    bool stop = drive(process->domain.get(), options);
     // Without a descriptor nothing sleeps, so the stop is looked for now and then.
     if (process->domain->wait_fd() < 0 && i % 4096 == 0) stop = has_input(options.peer_fd);
     if (stop) break;
@@ -188,7 +189,7 @@ int run_peer(const Options& options) {
   if (options.test == "rtt") {
     serve_echo(&process, options);
   } else {
-    serve_memory(&process, options.peer_fd);
+    serve_memory(&process, options);
   }
   const double cpu = cpu_seconds() - cpu_before;
   receive_block(options.peer_fd);
@@ -237,21 +238,21 @@ Measurement measure_rma(Process* process, const Options& options, const Peer& pe
                                                                     peer.address + offset, peer.key);
     });
   };
-  for (const auto& step : steps) start(step.get());
+  for (const auto& read : steps) start(read.get());
   Measurement result;
   int64_t begin_ns = 0;
   double cpu_before = 0;
   for (uint64_t warm_up = depth;;) {
-    process->domain->progress();
-    for (const auto& step : steps) {
-      if (step->busy) continue;
+    drive(process->domain.get(), options);
+    for (const auto& done : steps) {
+      if (done->busy) continue;
       if (warm_up > 0 && --warm_up == 0) {
         begin_ns = monotonic_ns();
         cpu_before = cpu_seconds();
       } else if (warm_up == 0) {
-        result.count(*step);
+        result.count(*done);
       }
-      start(step.get());
+      start(done.get());
     }
     result.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
     if (warm_up == 0 && result.seconds >= options.seconds) break;
@@ -274,7 +275,7 @@ Measurement measure_rtt(Process* process, const Options& options) {
     }
     process->receive(&receive, options.bytes);
     process->send(&send, options.bytes);
-    while (receive.busy || send.busy) progress_or_sleep(process->domain.get(), options.peer_fd);
+    while (receive.busy || send.busy) drive(process->domain.get(), options);
     if (i < 0) continue;
     receive.posted_ns = send.posted_ns;
     result.count(receive);
@@ -344,16 +345,19 @@ Options parse(int argc, char** argv) {
       options.bytes = std::strtoull(value, nullptr, 10);
     } else if (flag == "--seconds") {
       options.seconds = std::strtod(value, nullptr);
+    } else if (flag == "--wait") {
+      options.sleeps = std::string(value) == "sleep";
     } else if (flag == "--peer-fd") {
       options.peer_fd = std::atoi(value);
     } else {
       die("unknown option " + flag);
     }
   }
+  if (options.test == "rtt") options.sleeps = true;
   const bool is_known = options.test == "read" || options.test == "write" || options.test == "rtt";
   if (argc % 2 == 0 || !is_known || options.bytes == 0 || options.bytes > kWindowBytes / 2) {
     die("usage: --provider tcp|shm --test read|write|rtt --bytes 1.." + std::to_string(kWindowBytes / 2) +
-        " --seconds 1");
+        " --seconds 1 [--wait poll|sleep]");
   }
   return options;
 }

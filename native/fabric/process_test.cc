@@ -230,8 +230,7 @@ TEST(Process, ShmReadsFromAnotherProcessAndItsFilesAreCleanedOnceItIsDead) {
   remove_stale_shm_files();
   EXPECT_TRUE(exists()) << "removed from under a living process";
   connected.helper.kill_and_reap();
-  EXPECT_TRUE(exists());
-  EXPECT_GE(remove_stale_shm_files(), 1);
+  remove_stale_shm_files();  // or another process did, which starts now
   EXPECT_FALSE(exists());
 }
 
