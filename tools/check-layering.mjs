@@ -23,7 +23,7 @@ const nativeUses = {
   testing: ['base', 'wire', 'fabric', 'log', 'partition', 'session', 'client', 'server'],
 };
 const nativeFolders = Object.keys(nativeUses);
-const isTestFile = (file) => /_(test|bench|fuzz)\.cc$/.test(file);
+const isTestFile = (file) => /_(test|bench|fuzz)(_kit)?\.(cc|h)$/.test(file);
 
 function filesBelow(folder, ...suffixes) {
   return readdirSync(join(root, folder), { recursive: true })
