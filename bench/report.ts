@@ -23,9 +23,7 @@ export interface BenchReport {
   readonly runs: number;
   readonly rows: readonly ResultRow[];
   /** Closed loop, microseconds; rawRoundTrip: a blocking message of 256 bytes there and back. */
-  readonly latency:
-    | { p50: number; p99: number; p999: number; rawRoundTrip: number; ofRaw: number }
-    | undefined;
+  readonly latency: { p50: number; p99: number; p999: number; rawRoundTrip: number; ofRaw: number } | undefined;
 }
 
 function rate(value: number): string {

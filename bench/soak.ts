@@ -37,9 +37,10 @@ const scratch = mkdtempSync(join(tmpdir(), 'diaspora-soak-'));
 const peaks = new Map<Role, number>();
 
 function start(role: Role, args: readonly string[]): ReturnType<typeof fork> {
-  const child = fork(fileURLToPath(new URL(`./roles/soak-${role === 'paused' ? 'reader' : role}.js`, import.meta.url)), [
-    ...args,
-  ]);
+  const child = fork(
+    fileURLToPath(new URL(`./roles/soak-${role === 'paused' ? 'reader' : role}.js`, import.meta.url)),
+    [...args],
+  );
   const timer = setInterval(() => {
     if (child.pid !== undefined && child.exitCode === null) {
       peaks.set(role, Math.max(peaks.get(role) ?? 0, anonymousMib(child.pid)));
@@ -61,7 +62,7 @@ try {
   await once(producer, 'exit');
   const produced = (Date.now() - begin) / 1000;
   paused.send('resume');
-  await Promise.all([reader, paused].map((child) => (child.exitCode === null ? once(child, 'exit') : undefined)));
+  for (const child of [reader, paused]) if (child.exitCode === null) await once(child, 'exit');
   if (reader.exitCode !== 0 || paused.exitCode !== 0 || producer.exitCode !== 0) throw new Error('a process failed');
   const gone = once(server, 'exit');
   server.send('stop');
