@@ -81,7 +81,8 @@
       "native/node/results.cc",
       "native/node/server_binding.cc",
       "native/node/server_handle.cc",
-      "native/node/sink.cc"
+      "native/node/sink.cc",
+      "native/node/transfer_guard.cc"
     ],
     "header_roots": [
       "native"

@@ -21,6 +21,7 @@ struct BackingStoreCalls {
   std::shared_ptr<void> (*get_from_array_buffer)(napi_value) = nullptr;
   std::shared_ptr<void> (*get_from_shared)(napi_value) = nullptr;
   bool (*is_resizable)(const void*) = nullptr;
+  size_t (*byte_length)(const void*) = nullptr;
   bool usable = false;
 };
 
@@ -37,7 +38,8 @@ BackingStoreCalls find_backing_store_calls() {
   calls.usable = marker != nullptr &&
                  find_symbol("_ZN2v811ArrayBuffer15GetBackingStoreEv", &calls.get_from_array_buffer) &&
                  find_symbol("_ZN2v817SharedArrayBuffer15GetBackingStoreEv", &calls.get_from_shared) &&
-                 find_symbol("_ZNK2v812BackingStore27IsResizableByUserJavaScriptEv", &calls.is_resizable);
+                 find_symbol("_ZNK2v812BackingStore27IsResizableByUserJavaScriptEv", &calls.is_resizable) &&
+                 find_symbol("_ZNK2v812BackingStore10ByteLengthEv", &calls.byte_length);
   return calls;
 }
 
@@ -219,6 +221,18 @@ struct Mapping {
 }  // namespace
 
 bool can_hold_memory() { return backing_store_calls().usable; }
+
+std::shared_ptr<void> hold_array_buffer(napi_env /*env*/, napi_value buffer) {
+  const BackingStoreCalls& calls = backing_store_calls();
+  return calls.usable ? calls.get_from_array_buffer(buffer) : nullptr;
+}
+
+size_t held_bytes(const std::shared_ptr<void>& hold) { return backing_store_calls().byte_length(hold.get()); }
+
+bool is_resizable_buffer(napi_env env, napi_value buffer) {
+  const std::shared_ptr<void> store = hold_array_buffer(env, buffer);
+  return store ? backing_store_calls().is_resizable(store.get()) : has_resizable_property(env, buffer);
+}
 
 Status read_segments(napi_env env, napi_value value, size_t hold_bytes, std::vector<client::DataSegment>* out) {
   bool is_array = false;

@@ -26,6 +26,10 @@ inline constexpr uint32_t kSegmentsMax = 64 * 1024;
 
 // Whether holds are possible in this process.
 bool can_hold_memory();
+// A hold on an ArrayBuffer (not shared), null when they are impossible, and how many bytes the held memory has now.
+std::shared_ptr<void> hold_array_buffer(napi_env env, napi_value buffer);
+size_t held_bytes(const std::shared_ptr<void>& hold);
+bool is_resizable_buffer(napi_env env, napi_value buffer);
 
 // Appends what `value` (one Segment or an array of them) names to `out`. Segments of at least `hold_bytes` get a hold,
 // or must_copy when their memory can shrink or be written by another thread. On error `out` is unspecified.

@@ -135,7 +135,7 @@ napi_value consumer_fetch(napi_env env, napi_callback_info info) {
                            std::to_string(fetch.range_bytes) + " selected ones");
   }
   Environment& environment = call.handle.driver->environment();
-  for (const std::shared_ptr<void>& hold : fetch.holds) environment.memory_guard().cover(hold);
+  for (const std::shared_ptr<void>& hold : fetch.holds) environment.expose_memory(hold);
   if (!environment.pin(fetch.request, call[4])) return nullptr;
   call.handle.consumer->fetch(fetch.request, fetch.partition, fetch.event, std::move(fetch.ranges),
                               std::move(fetch.destination),

@@ -7,6 +7,7 @@
 
 #include "node/convert.h"
 #include "node/results.h"
+#include "node/transfer_guard.h"
 
 namespace diaspora::node {
 
@@ -224,6 +225,11 @@ void Environment::abandon_server(const std::shared_ptr<ServerHandle>& server) {
   const Status started = run_job([server] { static_cast<void>(server->stop()); });
   // Not even a thread can be had: it goes on until the environment ends.
   if (!started.ok()) servers_.push_back(server);
+}
+
+void Environment::expose_memory(const std::shared_ptr<void>& hold) {
+  if (!std::exchange(transfers_guarded_, true)) guard_transfers(env_);
+  memory_guard_.cover(hold);
 }
 
 bool Environment::pin(uint64_t request, napi_value object) {

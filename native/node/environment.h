@@ -69,8 +69,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // JS objects whose memory `request` writes into; referenced until it completes.
   bool pin(uint64_t request, napi_value object);
-  // To be told whenever native threads get to know JS memory.
-  MemoryGuard& memory_guard() { return memory_guard_; }
+  // To be told before native threads get to know JS memory (a hold on it, or null when there is none).
+  void expose_memory(const std::shared_ptr<void>& hold);
 
  private:
   struct ClientEntry {
@@ -105,6 +105,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   napi_threadsafe_function notify_ = nullptr;
   bool torn_down_ = false;
   MemoryGuard memory_guard_;
+  bool transfers_guarded_ = false;
 
   napi_ref on_drain_ = nullptr;
   // The Float64Array that is handed to JS, used again each time; only ever one drain uses it.

@@ -92,7 +92,7 @@ Status read_data(napi_env env, napi_value data, ProducerHandle& handle) {
   if (!read.ok()) return read;
   for (const client::DataSegment& segment : handle.segments) {
     if (segment.length < threshold || segment.must_copy) continue;
-    handle.driver->environment().memory_guard().cover(segment.hold);
+    handle.driver->environment().expose_memory(segment.hold);
   }
   return {};
 }
