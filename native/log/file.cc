@@ -69,7 +69,9 @@ Status remove_tree(FileSystem& files, const std::string& path) {
   const Result<std::vector<std::string>> names = files.list(path);
   if (!names) return files.remove_file(path);  // not a directory
   for (const std::string& name : names.value()) {
-    const Status removed = remove_tree(files, path + "/" + name);
+    std::string inner = path;
+    inner.append("/").append(name);
+    const Status removed = remove_tree(files, inner);
     if (!removed) return removed;
   }
   return files.remove_directory(path);
