@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Driver, Server } from '../lib/index.js';
+import { startServer } from './support/server-process.js';
+import { temporaryDirectory } from './support/temporary.js';
+
+test('a server keeps its place in the group file when it comes back; one in memory leaves', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const groupFile = join(directory, 'group.json');
+  const data = join(directory, 'data');
+  const first = await Server.start({ data, groupFile });
+  const memory = await Server.start({ groupFile });
+  assert.deepEqual([first.index, memory.index], [0, 1]);
+  const driver = await Driver.open({ driver: 'fabric', groupFile });
+  assert.deepEqual(
+    driver.info.servers.map(({ uuid }) => uuid),
+    [first.uuid, memory.uuid],
+  );
+  await driver.close();
+  await memory.close();
+  await first.close();
+  await first.close();
+  const again = await Server.start({ data, groupFile });
+  assert.deepEqual([again.index, again.uuid], [0, first.uuid]);
+  const { servers } = JSON.parse(await readFile(groupFile, 'utf8')) as { servers: { address: string }[] };
+  assert.deepEqual(
+    servers.map(({ address }) => address),
+    [again.address],
+  );
+  await again.close();
+});
+
+test('a directory has one server, in whichever process', async (t) => {
+  const data = join(await temporaryDirectory(t), 'data');
+  const server = await startServer(t, { data });
+  await assert.rejects(Server.start({ data }), { code: 'DIRECTORY_LOCKED', path: data });
+  await assert.rejects(Driver.open({ data }), { code: 'DIRECTORY_LOCKED' });
+  await server.kill();
+  await (await Driver.open({ data })).close();
+  await (await Server.start({ data })).close();
+});
+
+test('what cannot be started says why', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await new Promise((resolve) => taken.once('listening', resolve));
+  const { port } = taken.address() as { port: number };
+  const file = join(directory, 'file');
+  await writeFile(file, 'precious');
+  const cases: [object, string][] = [
+    [{ listen: `tcp://127.0.0.1:${port}` }, 'ADDRESS_IN_USE'],
+    [{ listen: 'tcp://0.0.0.0:0', advertise: 'localhost' }, 'INVALID_ARGUMENT'],
+    [{ listen: 'tcp://0.0.0.0:0', insecure: true }, 'INVALID_ARGUMENT'],
+    [{ listen: 'nowhere' }, 'INVALID_ARGUMENT'],
+    [{ data: join(file, 'below') }, 'NOT_WRITABLE'],
+    [{ groupFile: file }, 'GROUP_FILE'],
+    [{ provider: 'no-such-provider' }, 'PROVIDER_UNAVAILABLE'],
+    [{ port: 1 }, 'INVALID_ARGUMENT'],
+  ];
+  for (const [options, code] of cases) await assert.rejects(Server.start(options), { code }, JSON.stringify(options));
+});
+
+test('a server that cannot be reached is CONNECT_TIMEOUT, and the message has its address', async () => {
+  const silent = createServer((socket) => socket.on('error', () => undefined).resume());
+  silent.listen(0, '127.0.0.1');
+  await new Promise((resolve) => silent.once('listening', resolve));
+  const { port } = silent.address() as { port: number };
+  const open = (address: string): Promise<Driver> =>
+    Driver.open({ driver: 'fabric', servers: [address], connectTimeoutMs: 200 });
+  await assert.rejects(open(`127.0.0.1:${port}`), {
+    code: 'CONNECT_TIMEOUT',
+    message: new RegExp(`127.0.0.1:${port}`),
+  });
+  silent.close();
+  await new Promise((resolve) => silent.once('close', resolve));
+  await assert.rejects(open(`127.0.0.1:${port}`), {
+    code: 'CONNECT_TIMEOUT',
+    message: new RegExp(`127.0.0.1:${port}`),
+  });
+});
