@@ -1,10 +1,10 @@
 // A partition: an append-only sequence of batches with dense event ids, owned by one thread.
 //
-// Two implementations: memory (memory_partition.*) and log (log_partition.*, over native/log). A partition knows nothing
-// of sessions, networks or fabrics: it takes whole, verified batches and gives them back.
-// Threads: every call is made on the owner's thread and every callback runs there (through the Executor). File work
-// happens on the log's writer threads. Invariants: ids are dense and never reused; a callback runs exactly once; a batch
-// is readable only after it is committed at the partition's durability; what was answered with success is kept.
+// Two implementations: memory (memory_partition.*) and log (log_partition.*, over native/log). A partition knows
+// nothing of sessions, networks or fabrics: it takes whole, verified batches and gives them back. Threads: every call
+// is made on the owner's thread and every callback runs there (through the Executor). File work happens on the log's
+// writer threads. Invariants: ids are dense and never reused; a callback runs exactly once; a batch is readable only
+// after it is committed at the partition's durability; what was answered with success is kept.
 #pragma once
 
 #include <cstdint>
