@@ -227,7 +227,11 @@ std::shared_ptr<void> hold_array_buffer(napi_env /*env*/, napi_value buffer) {
   return calls.usable ? calls.get_from_array_buffer(buffer) : nullptr;
 }
 
-size_t held_bytes(const std::shared_ptr<void>& hold) { return backing_store_calls().byte_length(hold.get()); }
+size_t held_bytes(const std::shared_ptr<void>& hold) {
+  const BackingStoreCalls& calls = backing_store_calls();
+  DIASPORA_CHECK(calls.byte_length != nullptr);  // else there would be no hold
+  return calls.byte_length(hold.get());
+}
 
 bool is_resizable_buffer(napi_env env, napi_value buffer) {
   const std::shared_ptr<void> store = hold_array_buffer(env, buffer);
