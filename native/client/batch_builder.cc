@@ -9,8 +9,9 @@ namespace diaspora::client {
 
 namespace {
 
-// A reused block keeps at most so much memory.
-constexpr size_t kKeptBytesMax = size_t{1} << 20;
+// A reused block keeps at most so much memory: what gathered data of the usual size takes, because fresh pages cost
+// more than the copy into them.
+constexpr size_t kKeptBytesMax = size_t{2} << 20;
 
 }  // namespace
 
@@ -71,7 +72,8 @@ void BatchBuilder::add(const Event& event) {
 bool BatchBuilder::full() const {
   const Batch& batch = *batch_;
   return batch.shape.event_count >= limits_.events_max || batch.shape.head_bytes() >= limits_.head_bytes_max ||
-         batch.shape.data_bytes >= limits_.data_bytes_max || batch.runs.size() >= kRunsMax;
+         batch.shape.data_bytes >= limits_.data_bytes_max || batch.gathered.size() >= limits_.gathered_bytes_max ||
+         batch.runs.size() >= kRunsMax;
 }
 
 std::unique_ptr<Batch> BatchBuilder::take(size_t pending_metadata_bytes) {

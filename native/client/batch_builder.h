@@ -21,6 +21,7 @@ class BatchBuilder {
     uint32_t events_max = 0;
     uint64_t head_bytes_max = 0;
     uint64_t data_bytes_max = 0;
+    uint64_t gathered_bytes_max = 0;
     uint32_t zero_copy_threshold = 0;
   };
   struct Event {

@@ -22,6 +22,7 @@ inline BatchBuilder::Limits test_limits(uint32_t zero_copy_threshold) {
   limits.events_max = 100;
   limits.head_bytes_max = 60000;
   limits.data_bytes_max = 1 << 20;
+  limits.gathered_bytes_max = 1 << 20;
   limits.zero_copy_threshold = zero_copy_threshold;
   return limits;
 }

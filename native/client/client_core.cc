@@ -64,16 +64,19 @@ void ClientCore::set_address(uint32_t server, const std::string& host, uint16_t 
   if (!closed_ && server < peers_.size()) peers_[server]->connection().set_address(host, port);
 }
 
-void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode) {
+void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode,
+                         ErrorCode success_when_resent) {
   if (closed_) return sink_->request_done(request, kClosed);
   if (server >= peers_.size()) {
     return sink_->request_done(request,
                                Error{ErrorCode::k_INVALID_ARGUMENT, "there is no server " + std::to_string(server)});
   }
   peers_[server]->requests().add_kept(
-      make, [sink = sink_, request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
+      make,
+      [sink = sink_, request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
         sink->request_done(request, reply ? decode(reply.value()) : Result<CompletionSink::Value>(reply.error()));
-      });
+      },
+      success_when_resent);
 }
 
 void ClientCore::add_producer(const std::shared_ptr<ProducerCore>& producer) {

@@ -36,7 +36,8 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   void open(uint64_t request);
   void set_address(uint32_t server, const std::string& host, uint16_t port);
   using Decode = std::function<Result<CompletionSink::Value>(std::span<const uint8_t> payload)>;
-  void request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode);
+  void request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode,
+               ErrorCode success_when_resent = ErrorCode::kOk);
   void add_producer(const std::shared_ptr<ProducerCore>& producer);
   void add_consumer(uint64_t request, const std::shared_ptr<ConsumerCore>& consumer);
   // `done` runs when no memory of any caller is touched any more and every completion was delivered.

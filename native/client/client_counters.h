@@ -1,5 +1,5 @@
 // The counters of one client as its threads keep them. Monotonic, except `registrations` (how many there are now) and
-// `pending_bytes` (pushed and not yet answered, over all producers).
+// `pending_bytes` (sealed and not yet answered, over all producers).
 #pragma once
 
 #include <atomic>

@@ -57,7 +57,8 @@ void ClientImpl::topic_remove(uint64_t request, uint32_t server, const Uuid& top
   run([request, server, topic](ClientCore& core) {
     core.request(
         request, server, [&](uint64_t id) { return wire::make_topic_remove(id, topic); },
-        [](std::span<const uint8_t>) -> Result<CompletionSink::Value> { return nothing(); });
+        [](std::span<const uint8_t>) -> Result<CompletionSink::Value> { return nothing(); },
+        ErrorCode::k_TOPIC_NOT_FOUND);
   });
 }
 

@@ -9,7 +9,7 @@ namespace diaspora::client {
 
 namespace {
 
-// Emptied batches kept for reuse: about as many as are in flight.
+// Emptied batches kept for reuse: as many as a connection has in flight.
 constexpr size_t kSparesMax = 16;
 
 BatchBuilder::Limits limits_of(const Producer::Options& options, uint32_t zero_copy_threshold) {
@@ -19,10 +19,12 @@ BatchBuilder::Limits limits_of(const Producer::Options& options, uint32_t zero_c
     limits.events_max = kBatchEventsMax;
     limits.head_bytes_max = ProducerCore::kAdaptiveHeadBytesMax;
     limits.data_bytes_max = ProducerCore::kAdaptiveDataBytesMax;
+    limits.gathered_bytes_max = ProducerCore::kAdaptiveGatheredBytes;
   } else {
     limits.events_max = std::min(options.batch_events, kBatchEventsMax);
     limits.head_bytes_max = ProducerCore::kFixedHeadBytes;
     limits.data_bytes_max = ProducerCore::kFixedDataBytes;
+    limits.gathered_bytes_max = ProducerCore::kFixedDataBytes;
   }
   return limits;
 }
@@ -67,7 +69,7 @@ ErrorCode ProducerCore::check(PartitionIndex partition, const BatchBuilder::Even
   const wire::BodyShape alone{1, static_cast<uint32_t>(event.metadata_bytes), event.data_bytes};
   if (alone.body_bytes() > kBatchBytesMax) return ErrorCode::k_EVENT_TOO_LARGE;
   // One event alone is always let through: a limit below its size would otherwise refuse it for ever.
-  const uint64_t pending = shared_.counters->pending_bytes.load(std::memory_order_relaxed);
+  const uint64_t pending = shared_.counters->pending_bytes.load(std::memory_order_relaxed) + open_bytes_;
   if (pending > 0 && pending + alone.head_bytes() + event.data_bytes > shared_.pending_bytes_max) {
     return ErrorCode::k_QUEUE_FULL;
   }
@@ -96,7 +98,7 @@ Producer::Pushed ProducerCore::commit(PartitionIndex index, size_t metadata_byte
   ++events_pushed_;
   bytes_pushed_ += bytes;
   partition.open_pending_bytes += bytes;
-  increase(&shared_.counters->pending_bytes, bytes);
+  open_bytes_ += bytes;
   if (should_seal(partition)) seal_open(&partition, index.value, 0);
   return pushed;
 }
@@ -125,6 +127,8 @@ void ProducerCore::seal_open(Partition* partition, uint32_t index, size_t pendin
   batch->partition = PartitionIndex(index);
   batch->number = partition->begun;
   batch->pending_bytes = std::exchange(partition->open_pending_bytes, 0);
+  open_bytes_ -= batch->pending_bytes;
+  increase(&shared_.counters->pending_bytes, batch->pending_bytes);
   ++partition->sealed;
   submit(std::move(batch));
 }

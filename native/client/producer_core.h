@@ -29,6 +29,8 @@ class ProducerCore final : public Producer, public LaneOwner, public std::enable
   static constexpr uint64_t kAdaptiveDataBytes = uint64_t{4} << 20;
   static constexpr uint64_t kAdaptiveHeadBytesMax = uint64_t{512} << 10;
   static constexpr uint64_t kAdaptiveDataBytesMax = uint64_t{16} << 20;
+  // Gathered data of an adaptive batch: larger reads gain nothing, and its memory is kept for reuse.
+  static constexpr uint64_t kAdaptiveGatheredBytes = uint64_t{1} << 20;
   // Batches of a fixed number of events: what one batch may cost in memory.
   static constexpr uint64_t kFixedHeadBytes = uint64_t{4} << 20;
   static constexpr uint64_t kFixedDataBytes = uint64_t{64} << 20;
@@ -92,6 +94,7 @@ class ProducerCore final : public Producer, public LaneOwner, public std::enable
   uint64_t events_pushed_ = 0;
   uint64_t bytes_pushed_ = 0;
   uint64_t batches_begun_ = 0;
+  uint64_t open_bytes_ = 0;  // of events in open batches
 
   // Written by the progress thread.
   std::atomic<uint64_t> events_done_{0};

@@ -4,21 +4,38 @@
 
 namespace diaspora::client {
 
-void RequestTable::add(const MakeFrame& make, Done done, bool kept) {
-  const uint64_t id = next_id_++;
-  Request& request = requests_[id];
-  request.frame = make(id);
+void RequestTable::add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent) {
+  Request request;
   request.done = std::move(done);
-  request.kept = kept;
+  request.kept = true;
+  request.success_when_resent = success_when_resent;
+  add(make, std::move(request));
+}
+
+void RequestTable::add_for_session(const MakeFrame& make, Done done) {
+  Request request;
+  request.done = std::move(done);
+  add(make, std::move(request));
+}
+
+void RequestTable::add(const MakeFrame& make, Request request) {
+  const uint64_t id = next_id_++;
+  request.frame = make(id);
+  Request& added = requests_[id] = std::move(request);
   if (connection_->is_up()) {
-    connection_->send_frame(request.frame);
+    send(&added);
   } else {
     connection_->open();
   }
 }
 
+void RequestTable::send(Request* request) {
+  ++request->times_sent;
+  connection_->send_frame(request->frame);
+}
+
 void RequestTable::on_up() {
-  for (const auto& [id, request] : requests_) connection_->send_frame(request.frame);
+  for (auto& [id, request] : requests_) send(&request);
 }
 
 void RequestTable::on_down() {
@@ -34,15 +51,18 @@ void RequestTable::on_reply(const wire::FrameHeader& header, std::span<const uin
   const auto found = requests_.find(header.request_id);
   // A server that answers what was never asked is broken.
   if (found == requests_.end()) return connection_->drop({ErrorCode::k_PROTOCOL, "an answer to no request"});
-  const Done done = std::move(found->second.done);
+  const Request request = std::move(found->second);
   requests_.erase(found);
-  if (header.type == wire::FrameType::kReply) return done(payload);
+  if (header.type == wire::FrameType::kReply) return request.done(payload);
   const Result<wire::ErrorFrame> error = wire::decode_error(payload);
   if (!error) {
-    done(error.error());
+    request.done(error.error());
     return connection_->drop(error.error());
   }
-  done(Error{error.value().code, error.value().message});
+  if (request.times_sent > 1 && error.value().code == request.success_when_resent) {
+    return request.done(std::span<const uint8_t>{});
+  }
+  request.done(Error{error.value().code, error.value().message});
 }
 
 }  // namespace diaspora::client

@@ -25,10 +25,11 @@ class RequestTable {
 
   explicit RequestTable(Connection* connection) : connection_(connection) {}
 
-  // Idempotent requests: sent again after a reconnection.
-  void add_kept(const MakeFrame& make, Done done) { add(make, std::move(done), true); }
+  // Idempotent requests: sent again after a reconnection. `success_when_resent` is the error that then says that the
+  // first one has done its work (a topic that is to be removed is not found).
+  void add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent = ErrorCode::kOk);
   // Only while the connection is up.
-  void add_for_session(const MakeFrame& make, Done done) { add(make, std::move(done), false); }
+  void add_for_session(const MakeFrame& make, Done done);
 
   void on_up();
   void on_down();
@@ -40,8 +41,11 @@ class RequestTable {
     std::vector<uint8_t> frame;
     Done done;
     bool kept = false;
+    uint32_t times_sent = 0;
+    ErrorCode success_when_resent = ErrorCode::kOk;
   };
-  void add(const MakeFrame& make, Done done, bool kept);
+  void add(const MakeFrame& make, Request request);
+  void send(Request* request);
 
   Connection* connection_;
   std::map<uint64_t, Request> requests_;  // in the order in which they were made
