@@ -27,7 +27,10 @@ bool parse_name(std::string_view name, pid_t* pid, uid_t* uid) {
   const char* at = name.data();
   const char* const end = at + name.size();
   for (int i = 0; i < 3; ++i) {
-    if (i > 0 && (at == end || *at++ != ':')) return false;
+    if (i > 0) {
+      if (at == end || *at != ':') return false;
+      ++at;
+    }
     const auto [next, error] = std::from_chars(at, end, numbers[i]);
     if (error != std::errc() || numbers[i] > INT32_MAX) return false;
     at = next;

@@ -250,6 +250,9 @@ Status ServerImpl::stop() {
     core_.reactor.post([this] { begin_stop(); });
     stopped_changed_.wait(lock, [this] { return stopped_; });
     thread_.join();
+    // The data directory is free from here on, not only when this object goes.
+    core_.topics.reset();
+    core_.storage.reset();
   }
   if (listener_.fd >= 0) close(std::exchange(listener_.fd, -1));
   return stop_status_;

@@ -50,7 +50,8 @@ class Server {
   virtual ServerCounters counters() const = 0;
   // Embedded clients: a connected control socket to this server (the caller owns it). -1 when stopping.
   virtual int connect_local() = 0;
-  // Writes and syncs everything accepted, tells clients good-bye, releases the directory. Idempotent.
+  // Writes and syncs everything accepted, tells clients good-bye, releases the directory. Idempotent. Only port(),
+  // counters() and providers() may be called afterwards.
   virtual Status stop() = 0;
 };
 

@@ -152,12 +152,14 @@ void Subscription::fail(Cursor* cursor, const Error& error) {
   link_->send(encoded_);
 }
 
+// Each subscription may always have one delivery on its way: only completions of its own make it pump again, so one that
+// waited for the link's other traffic alone would wait for ever.
 void Subscription::pump() {
   if (pumping_) return;
   pumping_ = true;
   size_t idle = 0;
   while (deliveries_ > 0 && idle < cursors_.size() && outgoing_.size() < kOutgoingMax &&
-         link_->rma_bytes_in_flight() < kRmaBytesMax) {
+         (outgoing_.empty() || link_->rma_bytes_in_flight() < kRmaBytesMax)) {
     Cursor* cursor = cursors_[next_cursor_ % cursors_.size()].get();
     ++next_cursor_;
     idle = pump_cursor(cursor) ? 0 : idle + 1;

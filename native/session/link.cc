@@ -229,7 +229,7 @@ void Link::Impl::pump_pieces() {
     if (result == fabric::PostResult::kBusy) return ring();
     if (result == fabric::PostResult::kFailed) return fail(endpoint->failure());
     // Owned by the fabric until on_piece takes it back.
-    static_cast<void>(pieces_to_post.front().release());
+    DIASPORA_CHECK(pieces_to_post.front().release() == piece);
     pieces_to_post.pop_front();
     ++pieces_posted;
     bytes_posted += piece->bytes;
