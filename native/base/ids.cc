@@ -52,6 +52,11 @@ bool Uuid::parse(const std::string& text, Uuid* out) {
   return true;
 }
 
+const Uuid& process_identity() {
+  static const Uuid identity = Uuid::random();
+  return identity;
+}
+
 uint64_t random_u64() {
   uint64_t value = 0;
   fill_random(&value, sizeof(value));

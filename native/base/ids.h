@@ -37,6 +37,9 @@ struct Uuid {
   static bool parse(const std::string& text, Uuid* out);
 };
 
+// Random, the same for the life of this process: tells whether a peer is in it.
+const Uuid& process_identity();
+
 // A 64-bit value from the system's cryptographic random source.
 uint64_t random_u64();
 

@@ -139,6 +139,7 @@ void Connection::greet(Result<std::vector<fabric::ProviderInfo>> providers) {
   wire::HelloFrame hello;
   hello.client = client_uuid_;
   hello.expected_server = address_.server;
+  hello.process = process_identity();
   hello.host_identity = fabric::host_identity();
   hello.message_bytes = kMessageBytesMax;
   hello.zero_copy_threshold = options_.zero_copy_threshold;

@@ -100,9 +100,12 @@ void Session::on_frame(const wire::FrameHeader& header, std::span<const uint8_t>
 
 // The best provider that both sides have. Same-host ones only when both are on one host.
 Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& hello) const {
+  const bool same_process = hello.process == process_identity();
   const bool same_host = hello.host_identity == fabric::host_identity();
   for (const fabric::ProviderInfo& own : core_->providers) {
     if (own.same_host_only && !same_host) continue;
+    // libfabric's shm reaches a peer of its own process by bare pointers, which dangle when that peer closes.
+    if (own.same_host_only && own.name != "local" && same_process) continue;
     const bool shared = std::any_of(hello.providers.begin(), hello.providers.end(),
                                     [&](const wire::OfferedProvider& p) { return p.family == own.family; });
     if (shared) return own;

@@ -137,6 +137,7 @@ std::vector<uint8_t> make_frame(const HelloFrame& hello) {
   fields.u16(0);
   fields.uuid(hello.client);
   fields.uuid(hello.expected_server);
+  fields.uuid(hello.process);
   fields.u32(hello.message_bytes);
   fields.u32(hello.zero_copy_threshold);
   fields.string(hello.host_identity);
@@ -273,6 +274,7 @@ Result<HelloFrame> decode_hello(std::span<const uint8_t> payload) {
   const uint16_t zero = reader.u16();
   hello.client = reader.uuid();
   hello.expected_server = reader.uuid();
+  hello.process = reader.uuid();
   hello.message_bytes = reader.u32();
   hello.zero_copy_threshold = reader.u32();
   hello.host_identity = reader.string(kTextBytesMax);

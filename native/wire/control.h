@@ -58,6 +58,7 @@ struct HelloFrame {
   uint16_t version = kProtocolVersion;
   Uuid client;                             // one per driver and server connection target, kept over reconnects
   Uuid expected_server;                    // nil: any
+  Uuid process;                            // process_identity(): providers between processes do not serve within one
   std::string host_identity;               // fabric::host_identity()
   uint32_t message_bytes = 0;              // largest message that the client takes
   uint32_t zero_copy_threshold = 0;        // data at and above it is written by RMA, never inline

@@ -27,6 +27,7 @@ HelloFrame sample_hello() {
   HelloFrame hello;
   hello.client = uuid_of(1);
   hello.expected_server = uuid_of(2);
+  hello.process = uuid_of(7);
   hello.host_identity = "host";
   hello.message_bytes = 65536;
   hello.zero_copy_threshold = 4096;
@@ -118,6 +119,7 @@ TEST(Control, HandshakeSurvivesARoundTrip) {
   ASSERT_TRUE(hello.ok()) << hello.error().message;
   EXPECT_EQ(hello.value().client, uuid_of(1));
   EXPECT_EQ(hello.value().expected_server, uuid_of(2));
+  EXPECT_EQ(hello.value().process, uuid_of(7));
   EXPECT_EQ(hello.value().host_identity, "host");
   EXPECT_EQ(hello.value().zero_copy_threshold, 4096u);
   ASSERT_EQ(hello.value().providers.size(), 2u);
