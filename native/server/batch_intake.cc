@@ -1,5 +1,6 @@
 #include "server/batch_intake.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -29,11 +30,57 @@ struct BatchIntake::Incoming {
   bool ready = false;
   Error error;
 
+  // Verification follows the bytes as they arrive, while they are in the cache and the next ones are under way.
+  std::vector<bool> runs_done;
+  size_t runs_verified = 0;   // all runs before it have arrived and were looked at
+  uint64_t data_arrived = 0;  // bytes of data in those
+  uint32_t event = 0;         // being verified
+  uint64_t data_verified = 0;
+  uint32_t crc = 0;  // of the part of `event` before data_verified
+
+  void run_arrived(size_t run);
+  void verify_data();
   std::span<uint8_t> body() const {
     return {buffer->data() + partition::kRecordHeaderBytes, message.shape.body_bytes()};
   }
   LaneKey lane() const { return {message.producer_session, message.topic, message.partition.value}; }
 };
+
+void BatchIntake::Incoming::run_arrived(size_t run) {
+  runs_done[run] = true;
+  while (runs_verified < runs_done.size() && runs_done[runs_verified] && error.code == ErrorCode::kOk) {
+    const uint64_t bytes = message.runs[runs_verified].segment.bytes;
+    if (runs_verified++ == 0) {
+      const Status head_ok = wire::validate_head(message.shape, body().first(bytes), message.head_crc);
+      if (!head_ok) error = head_ok.error();
+    } else {
+      data_arrived += bytes;
+      verify_data();
+    }
+  }
+}
+
+void BatchIntake::Incoming::verify_data() {
+  const std::span<const uint8_t> head = body().first(message.shape.head_bytes());
+  const std::span<const uint8_t> data = body().subspan(message.shape.data_offset());
+  while (data_verified < data_arrived) {
+    const wire::EventExtent extent = wire::event_extent(head, event);
+    const uint64_t end = extent.data_offset + extent.data_bytes;
+    const uint64_t arrived = std::min(end, data_arrived);
+    crc = crc32c(data.subspan(data_verified, arrived - data_verified), crc);
+    data_verified = arrived;
+    if (data_verified < end) return;
+    if (crc != extent.data_crc && extent.data_bytes > 0) {
+      error = {ErrorCode::k_DATA_CHANGED,
+               "the data of event " + std::to_string(event) +
+                   " of its batch no longer matches the checksum taken at push: it must not be written to before the "
+                   "event is acknowledged"};
+      return;
+    }
+    ++event;
+    crc = 0;
+  }
+}
 
 BatchIntake::BatchIntake(Core* core, ServedDomain* domain, session::Link* link, Answer answer)
     : core_(core), domain_(domain), link_(link), answer_(std::move(answer)), alive_(std::make_shared<bool>(true)) {}
@@ -111,57 +158,53 @@ void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::spa
     std::memset(body.data() + shape.head_bytes(), 0, shape.data_offset() - shape.head_bytes());
   }
   incoming->reads_left = 1;  // this function itself
+  incoming->runs_done.resize(incoming->message.runs.size());
   size_t at = 0;
-  for (const wire::BatchRun& run : incoming->message.runs) {
-    const std::span<uint8_t> target = body.subspan(at, run.segment.bytes);
-    const bool is_data = at >= shape.head_bytes();
-    if (run.is_remote) {
-      std::shared_ptr<fabric::MemoryRegion> temporary;
-      auto region = domain_->regions.region_of(*incoming->buffer, &temporary);
-      if (!region) {
-        incoming->error = region.error();
-        break;
-      }
-      if (temporary != nullptr) incoming->regions.push_back(std::move(temporary));
-      ++incoming->reads_left;
-      if (is_data) core_->counters.data_bytes_by_rma += run.segment.bytes;
-      link_->read(region.value(), target, run.segment.address, run.segment.key, [this, incoming](const Error& error) {
-        if (error.code != ErrorCode::kOk) incoming->error = error;
-        fetched(incoming);
-      });
+  for (size_t i = 0; i < incoming->message.runs.size(); ++i) {
+    const wire::RemoteSegment& segment = incoming->message.runs[i].segment;
+    const std::span<uint8_t> target = body.subspan(at, segment.bytes);
+    const bool is_data = i > 0;
+    if (incoming->message.runs[i].is_remote) {
+      if (is_data) core_->counters.data_bytes_by_rma += segment.bytes;
+      if (!fetch(incoming, i, target)) break;
     } else {
       std::memcpy(target.data(), inline_bytes.data(), target.size());
       inline_bytes = inline_bytes.subspan(target.size());
       if (is_data) core_->counters.data_bytes_copied += target.size();
+      incoming->run_arrived(i);
     }
-    at += run.segment.bytes;
-    if (at == shape.head_bytes()) at = shape.data_offset();
+    at = is_data ? at + segment.bytes : shape.data_offset();
   }
   fetched(incoming);
 }
 
+// Starts the read of a remote run. False, with an error, when the memory cannot be registered.
+bool BatchIntake::fetch(const std::shared_ptr<Incoming>& incoming, size_t run, std::span<uint8_t> target) {
+  std::shared_ptr<fabric::MemoryRegion> temporary;
+  auto region = domain_->regions.region_of(*incoming->buffer, &temporary);
+  if (!region) {
+    incoming->error = region.error();
+    return false;
+  }
+  if (temporary != nullptr) incoming->regions.push_back(std::move(temporary));
+  ++incoming->reads_left;
+  const wire::RemoteSegment& segment = incoming->message.runs[run].segment;
+  link_->read(region.value(), target, segment.address, segment.key, [this, incoming, run](const Error& error) {
+    if (abandoned_) return;
+    if (error.code == ErrorCode::kOk) {
+      incoming->run_arrived(run);
+    } else {
+      incoming->error = error;
+    }
+    fetched(incoming);
+  });
+  return true;
+}
+
 void BatchIntake::fetched(const std::shared_ptr<Incoming>& incoming) {
-  if (--incoming->reads_left > 0 || abandoned_) return;
+  if (--incoming->reads_left > 0) return;
   incoming->regions.clear();
   incoming->ready = true;
-  if (incoming->error.code == ErrorCode::kOk) {
-    const std::span<const uint8_t> body = incoming->body();
-    const wire::BodyShape& shape = incoming->message.shape;
-    const std::span<const uint8_t> head = body.first(shape.head_bytes());
-    const Status head_ok = wire::validate_head(shape, head, incoming->message.head_crc);
-    if (!head_ok) incoming->error = head_ok.error();
-    for (uint32_t i = 0; head_ok && shape.data_bytes > 0 && i < shape.event_count; ++i) {
-      const wire::EventExtent extent = wire::event_extent(head, i);
-      if (extent.data_bytes == 0) continue;
-      if (crc32c(body.subspan(shape.data_offset() + extent.data_offset, extent.data_bytes)) == extent.data_crc)
-        continue;
-      incoming->error = {ErrorCode::k_DATA_CHANGED,
-                         "the data of event " + std::to_string(i) +
-                             " of its batch no longer matches the checksum taken at push: it must not be written to "
-                             "before the event is acknowledged"};
-      break;
-    }
-  }
   drain(incoming->lane());
 }
 

@@ -48,6 +48,7 @@ class BatchIntake {
   bool begin(const wire::BatchMessage& message, std::span<const uint8_t> body);
   bool answered_at_once(const wire::BatchMessage& message, const HostedPartition& hosted, bool lane_empty);
   void place_runs(const std::shared_ptr<Incoming>& incoming, std::span<const uint8_t> body);
+  bool fetch(const std::shared_ptr<Incoming>& incoming, size_t run, std::span<uint8_t> target);
   void fetched(const std::shared_ptr<Incoming>& incoming);
   void drain(const LaneKey& key);
   void finish(const std::shared_ptr<Incoming>& incoming);

@@ -152,8 +152,8 @@ void Subscription::fail(Cursor* cursor, const Error& error) {
   link_->send(encoded_);
 }
 
-// Each subscription may always have one delivery on its way: only completions of its own make it pump again, so one that
-// waited for the link's other traffic alone would wait for ever.
+// Each subscription may always have one delivery on its way: only completions of its own make it pump again, so one
+// that waited for the link's other traffic alone would wait for ever.
 void Subscription::pump() {
   if (pumping_) return;
   pumping_ = true;
