@@ -28,7 +28,7 @@ export interface ErrorOperands {
 const retryableCodes: ReadonlySet<string> = new Set(errorCodes.filter((row) => row.retryable).map((row) => row.code));
 const knownCodes: ReadonlySet<string> = new Set(errorCodes.map((row) => row.code));
 
-/** An error with a stable code; see the table of codes in docs/errors.md. */
+/** An error with a stable code; the table of codes is native/base/error_codes.def. */
 export class DiasporaError extends Error {
   override readonly name: string = 'DiasporaError';
   /** Stable: never renamed or reused. */

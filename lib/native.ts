@@ -304,10 +304,13 @@ function missingError(failures: readonly { path: string; cause: unknown }[], roo
   const lines = failures.map(
     ({ path, cause }) => `  ${path}: ${cause instanceof Error ? cause.message : String(cause)}`,
   );
+  // An installed package has no cmake-js; a checkout has its tests.
+  const checkout = existsSync(join(root, 'test'));
+  const buildCommand = checkout ? 'npm run build' : 'npm run build:from-source';
   const message =
     `no native build of diaspora-stream could be loaded for ${process.platform}-${process.arch}, Node ${process.version}:\n` +
     `${lines.join('\n')}\n` +
-    `Build it with \`npm run build\` in ${root} (needs a C++20 compiler and CMake), or set DIASPORA_ADDON to a built .node ` +
+    `Build it with \`${buildCommand}\` in ${root} (needs a C++20 compiler${checkout ? ' and CMake' : ' and the libfabric headers'}), or set DIASPORA_ADDON to a built .node ` +
     'file. libfabric itself is found at run time: libfabric.so.1 of the system (Debian, Ubuntu: apt install libfabric1; ' +
     'Fedora, RHEL: dnf install libfabric) or the file that DIASPORA_LIBFABRIC names.';
   return new DiasporaError('NATIVE_MISSING', message, { cause: failures.at(-1)?.cause });

@@ -6,7 +6,7 @@ import { printLine } from './terminal.js';
 
 interface CreateOptions extends ConnectionOptions {
   readonly partitions: number;
-  readonly durability: 'memory' | 'os' | 'sync';
+  readonly durability?: 'memory' | 'os' | 'sync';
   readonly manager: 'log' | 'memory';
 }
 
@@ -18,7 +18,7 @@ function createCommand(): Command {
     .addOption(
       new Option('--durability <when>', 'acknowledge events when they are in memory, at the OS, or synced')
         .choices(['memory', 'os', 'sync'])
-        .default('sync'),
+        .default(undefined, 'sync; memory with --manager memory'),
     )
     .addOption(new Option('--manager <kind>', 'what keeps the events').choices(['log', 'memory']).default('log'))
     .addHelpText(
@@ -26,12 +26,13 @@ function createCommand(): Command {
       `
 Examples:
   $ diaspora topic create scans --partitions 4 --group-file group.json
-  $ diaspora topic create previews --manager memory --durability memory --server 127.0.0.1:7000
+  $ diaspora topic create previews --manager memory --server 127.0.0.1:7000
   $ diaspora topic create notes --data ./store`,
     )
     .action((topic: string, options: CreateOptions) =>
       withDriver(options, async (driver) => {
-        const { partitions, durability, manager } = options;
+        const { partitions, manager } = options;
+        const durability = options.durability ?? (manager === 'memory' ? 'memory' : 'sync');
         await driver.createTopic(topic, { partitions, durability, manager });
         await printLine(`created ${topic}: ${partitions} partition${partitions === 1 ? '' : 's'}, ${durability}`);
       }),
