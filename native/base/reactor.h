@@ -39,7 +39,7 @@ class Reactor : public Executor {
  public:
   using TimerId = uint64_t;
   // Spinning this long before sleeping saves the wake-up (50 us on tcp) in a busy exchange and costs little otherwise.
-  static constexpr int64_t kSpinNs = 20'000;
+  static constexpr int64_t kSpinNs = 50'000;
   // Sleep between two polls of a provider that cannot wake the thread.
   static constexpr int64_t kNapNs = 50'000;
   // How long polling goes on after the last sign of traffic. The doorbell rule in session/link.h relies on it.

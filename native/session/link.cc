@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kSendSlots = 16;
 
 // RMA of one link in the fabric at once: more gains nothing on tcp and makes other links wait.
-constexpr size_t kPiecesPosted = 16;
+constexpr size_t kPiecesPosted = 64;
 constexpr size_t kBytesPosted = size_t{4} << 20;
 
 // Retry of what the fabric would not take, when nothing else makes the reactor pass.
