@@ -29,7 +29,7 @@ SharedDomain::~SharedDomain() { reactor_->remove_poller(&poller_); }
 Result<std::shared_ptr<SharedDomain>> share_domain(const fabric::ProviderInfo& provider,
                                                    const std::string& bind_address) {
   std::weak_ptr<SharedDomain>& known = registry()[{provider.name, bind_address}];
-  if (std::shared_ptr<SharedDomain> domain = known.lock()) return domain;
+  if (std::shared_ptr<SharedDomain> domain = known.lock(); domain && !provider.domain_per_session) return domain;
   fabric::FabricOptions options;
   options.provider = provider.name;
   options.bind_address = bind_address;

@@ -1,4 +1,5 @@
-// The fabric domains of the progress thread: one for each provider and interface, shared by all clients of the process.
+// The fabric domains of the progress thread: one for each provider and interface, shared by all clients of the process,
+// except where the provider wants one for each session.
 //
 // Thread: progress. A domain is opened on first use and closed, by a reactor pass of its own (never inside its own
 // progress call), when the last connection that uses it has gone.

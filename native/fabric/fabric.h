@@ -28,6 +28,9 @@ struct ProviderInfo {
   uint64_t message_bytes_max = 0;
   bool has_wait_fd = false;     // false: poll, and ring doorbells (shm)
   bool same_host_only = false;  // shm, local
+  // The provider does not keep the sessions of one domain apart when a peer dies: each is to have a domain of its own,
+  // closed with it.
+  bool domain_per_session = false;
   int preference = 0;           // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
 };
 

@@ -23,6 +23,7 @@ ProviderInfo describe(const ProviderChoice& choice) {
   info.fabric_version = choice.library->version_text();
   info.message_bytes_max = std::min<uint64_t>(choice.policy.message_bytes_max, choice.info->ep_attr->max_msg_size);
   info.same_host_only = choice.policy.same_host_only;
+  info.domain_per_session = choice.policy.domain_per_session;
   info.preference = choice.policy.preference;
   return info;
 }

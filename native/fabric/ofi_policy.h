@@ -33,7 +33,9 @@ struct ProviderPolicy {
   bool disguises_own_process = false;
   bool nameless_rma_errors = false;  // a read that fails at once is reported without its context
   bool own_address_table = false;    // one address table for each endpoint, else one for the domain
-  size_t queue_size = 0;             // transmit and receive queue of an endpoint; 0 = the provider's default
+  // Sessions share no domain: see ProviderInfo::domain_per_session.
+  bool domain_per_session = false;
+  size_t queue_size = 0;  // transmit and receive queue of an endpoint; 0 = the provider's default
 };
 
 // Rows for this version of libfabric, best first.

@@ -38,19 +38,19 @@ Result<BufferRef> Core::allocate(size_t bytes) {
   return pool->allocate(bytes);
 }
 
-Result<ServedDomain*> Core::domain(const fabric::ProviderInfo& provider, const std::string& bind_address) {
+Result<std::shared_ptr<ServedDomain>> Core::domain(const fabric::ProviderInfo& provider,
+                                                   const std::string& bind_address) {
   const std::pair<std::string, std::string> key{provider.name, provider.same_host_only ? "" : bind_address};
   const auto known = domains.find(key);
-  if (known != domains.end()) return known->second.get();
+  if (known != domains.end()) return known->second;
   fabric::FabricOptions fabric_options;
   fabric_options.provider = provider.name;
   fabric_options.bind_address = bind_address;
   auto opened = fabric::open_domain(provider, fabric_options);
   if (!opened) return opened.error();
-  auto served = std::make_unique<ServedDomain>(&reactor, opened.take(), &counters.registrations);
-  ServedDomain* raw = served.get();
-  domains.emplace(key, std::move(served));
-  return raw;
+  auto served = std::make_shared<ServedDomain>(&reactor, opened.take(), &counters.registrations);
+  if (!provider.domain_per_session) domains.emplace(key, served);
+  return served;
 }
 
 }  // namespace diaspora::server

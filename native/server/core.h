@@ -39,7 +39,7 @@ class RegionCache {
   std::unordered_map<uint64_t, std::unique_ptr<fabric::MemoryRegion>> regions_;  // by arena number
 };
 
-// One provider on one interface, polled by the server's reactor.
+// One provider on one interface, polled by the server's reactor. Not to be destroyed inside a poll.
 struct ServedDomain {
   ServedDomain(Reactor* reactor_in, std::unique_ptr<fabric::Domain> domain_in, std::atomic<uint64_t>* registrations);
   ~ServedDomain();
@@ -67,16 +67,17 @@ struct Core {
   }
   // Memory for a batch. When the pool is at its bound cached batches are given up for it.
   Result<BufferRef> allocate(size_t bytes);
-  // The domain of `provider` on the interface `bind_address`, opened on first use.
-  Result<ServedDomain*> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);
+  // The domain of `provider` on the interface `bind_address`: shared by all sessions and opened on first use, or a new
+  // one where the provider wants one for each session.
+  Result<std::shared_ptr<ServedDomain>> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);
 
   ServerOptions options;
   Reactor reactor;
   std::shared_ptr<BufferPool> pool;
   std::unique_ptr<partition::Storage> storage;
   std::unique_ptr<TopicTable> topics;
-  std::vector<fabric::ProviderInfo> providers;  // best first
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<ServedDomain>> domains;
+  std::vector<fabric::ProviderInfo> providers;                                           // best first
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<ServedDomain>> domains;  // the shared ones
   AtomicCounters counters;
 };
 

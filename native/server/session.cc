@@ -125,9 +125,9 @@ Status Session::greet(std::span<const uint8_t> payload) {
   }
   const Result<fabric::ProviderInfo> provider = choose_provider(hello.value());
   if (!provider) return provider.status();
-  const Result<ServedDomain*> domain = core_->domain(provider.value(), bind_address_);
+  Result<std::shared_ptr<ServedDomain>> domain = core_->domain(provider.value(), bind_address_);
   if (!domain) return domain.status();
-  domain_ = domain.value();
+  domain_ = domain.take();
   client_ = hello.value().client;
   hooks_.on_identified(this);
   message_bytes_ = static_cast<uint32_t>(
@@ -152,9 +152,9 @@ Status Session::greet(std::span<const uint8_t> payload) {
 }
 
 Status Session::attach(std::span<const uint8_t> payload) {
-  intake_ = std::make_unique<BatchIntake>(core_, domain_, link_.get(),
+  intake_ = std::make_unique<BatchIntake>(core_, domain_.get(), link_.get(),
                                           [this](wire::BatchAnswer answer) { answers_.push_back(std::move(answer)); });
-  fetches_ = std::make_unique<FetchService>(core_, domain_, link_.get());
+  fetches_ = std::make_unique<FetchService>(core_, domain_.get(), link_.get());
   session::Link::Options options;
   options.message_bytes = message_bytes_;
   options.receives = kBatchCredits + kFetchCredits + kOtherReceives;
@@ -251,7 +251,7 @@ Status Session::subscribe(const wire::SubscribeFrame& frame) {
   options.batch_events = frame.batch_events;
   options.zero_copy_threshold = zero_copy_threshold_;
   options.message_bytes = message_bytes_;
-  auto subscription = std::make_unique<Subscription>(core_, domain_, link_.get(), std::move(options));
+  auto subscription = std::make_unique<Subscription>(core_, domain_.get(), link_.get(), std::move(options));
   for (const wire::SubscribeFrame::Start& start : frame.starts) {
     auto hosted = core_->topics->find(frame.topic, start.partition);
     if (!hosted) return hosted.status();

@@ -73,7 +73,7 @@ class Session {
 
   // Destroyed bottom up: users of the link before the link, the link before the channel that rings its doorbell.
   std::unique_ptr<session::ControlChannel> control_;
-  ServedDomain* domain_ = nullptr;
+  std::shared_ptr<ServedDomain> domain_;
   std::unique_ptr<session::Link> link_;
   std::unique_ptr<BatchIntake> intake_;
   std::unique_ptr<FetchService> fetches_;
