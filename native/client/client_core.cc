@@ -82,6 +82,7 @@ void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::
 void ClientCore::add_producer(const std::shared_ptr<ProducerCore>& producer) {
   if (closed_) return producer->detach();
   std::vector<BatchSender*> senders;
+  senders.reserve(peers_.size());
   for (const std::unique_ptr<Peer>& peer : peers_) senders.push_back(&peer->sender());
   producers_.insert(producer);
   producer->attach(senders, [self = weak_from_this(), producer = std::weak_ptr(producer)] {
@@ -92,6 +93,7 @@ void ClientCore::add_producer(const std::shared_ptr<ProducerCore>& producer) {
 void ClientCore::add_consumer(uint64_t request, const std::shared_ptr<ConsumerCore>& consumer) {
   if (closed_) return sink_->request_done(request, kClosed);
   std::vector<Peer*> peers;
+  peers.reserve(peers_.size());
   for (const std::unique_ptr<Peer>& peer : peers_) peers.push_back(peer.get());
   consumers_.insert(consumer);
   consumer->attach(peers, request, &next_subscription_, [self = weak_from_this(), consumer = std::weak_ptr(consumer)] {

@@ -268,6 +268,8 @@ void BatchIntake::retry_stalled() {
     const Stalled& front = stalled_.front();
     if (!begin(front.message, front.body)) {
       if (monotonic_ms() - front.since_ms < kNoMemoryMs) break;
+      const auto hosted = core_->topics->find(front.message.topic, front.message.partition);
+      if (hosted) hosted.value()->partition->skip(position_of(front.message));
       refuse(front.message, {ErrorCode::k_NO_SPACE,
                              "the server's memory for batches is full; start it with more, or "
                              "let consumers and the disk catch up and push again"});
