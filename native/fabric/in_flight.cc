@@ -29,7 +29,8 @@ void InFlight::remove(Operation* operation) {
   if (!operation->is_receive) --*domain_active_;
 }
 
-void abort_all(std::shared_ptr<InFlight> in_flight) {
+void abort_all(const std::shared_ptr<InFlight>& owned) {
+  const std::shared_ptr<InFlight> in_flight = owned;  // a callback may destroy the endpoint that owns it
   const OperationResult aborted{ErrorCode::k_ABORTED, "the endpoint was closed", 0};
   while (Operation* operation = in_flight->first()) {
     in_flight->remove(operation);

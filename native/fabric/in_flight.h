@@ -34,7 +34,7 @@ class InFlight {
 };
 
 // Completes everything in flight with k_ABORTED. Taken by value: a callback may destroy the endpoint.
-void abort_all(std::shared_ptr<InFlight> in_flight);
+void abort_all(const std::shared_ptr<InFlight>& owned);
 
 // Completions drained but not delivered.
 class CompletionList {
