@@ -26,6 +26,7 @@ Peer::~Peer() { *alive_ = false; }
 
 std::vector<Subscription*> Peer::subscriptions() const {
   std::vector<Subscription*> all;
+  all.reserve(subscriptions_.size());
   for (const auto& [id, subscription] : subscriptions_) all.push_back(subscription);
   return all;
 }
