@@ -30,7 +30,8 @@ void InFlight::remove(Operation* operation) {
 }
 
 void abort_all(const std::shared_ptr<InFlight>& owned) {
-  const std::shared_ptr<InFlight> in_flight = owned;  // a callback may destroy the endpoint that owns it
+  // A callback may destroy the endpoint that owns it. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
+  const std::shared_ptr<InFlight> in_flight = owned;
   const OperationResult aborted{ErrorCode::k_ABORTED, "the endpoint was closed", 0};
   while (Operation* operation = in_flight->first()) {
     in_flight->remove(operation);
