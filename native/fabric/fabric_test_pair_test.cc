@@ -4,7 +4,9 @@
 #include "fabric/fabric_test_pair.h"
 
 // The native tcp provider of libfabric 1.17 leaks a description of every endpoint and connection (0.6 KiB each).
-extern "C" const char* __lsan_default_suppressions() { return "leak:libfabric.so"; }
+extern "C" __attribute__((visibility("default"))) const char* __lsan_default_suppressions() {
+  return "leak:libfabric.so";
+}
 
 namespace diaspora::fabric {
 

@@ -12,7 +12,9 @@
 #include "server/end_to_end_test_kit.h"
 
 // The native tcp provider of libfabric 1.17 leaks a description of every endpoint and connection (0.6 KiB each).
-extern "C" const char* __lsan_default_suppressions() { return "leak:libfabric.so"; }
+extern "C" __attribute__((visibility("default"))) const char* __lsan_default_suppressions() {
+  return "leak:libfabric.so";
+}
 
 namespace diaspora::server {
 namespace {
