@@ -251,7 +251,10 @@ export interface NativeBinding {
   initialize(onDrain: (records: Float64Array, count: number, payloads: readonly unknown[]) => void): void;
   /** Calls onDrain now if anything has completed. Returns whether it did. */
   drain(): boolean;
-  /** Blocks this thread until a completion waits or `ms` have passed (negative: for ever). Returns whether one waits. */
+  /**
+   * Blocks this thread until a completion waits or `ms` have passed (negative: for ever). Returns whether one waits. May
+   * return false after 100 ms all the same, so that a worker that waits can be terminated: callers loop.
+   */
   waitForCompletions(ms: number): boolean;
   /** Keeps the event loop alive (true) or lets the process end (false). Counted by JS, set on changes only. */
   keepAlive(on: boolean): void;
