@@ -8,12 +8,17 @@ function start(role: string, args: readonly string[]): ChildProcess {
 }
 
 async function message<T>(child: ChildProcess, role: string): Promise<T> {
-  const ended = once(child, 'exit').then(([code, signal]) => {
+  const answered = new AbortController();
+  const ended = once(child, 'exit', { signal: answered.signal }).then(([code, signal]) => {
     throw new Error(`the ${role} process ended early (${signal ?? code})`);
   });
-  const [value] = (await Promise.race([once(child, 'message'), ended])) as [T];
-  ended.catch(() => undefined);
-  return value;
+  try {
+    const [value] = (await Promise.race([once(child, 'message'), ended])) as [T];
+    return value;
+  } finally {
+    answered.abort();
+    ended.catch(() => undefined);
+  }
 }
 
 /** Runs a role to its end and gives what it reported. */

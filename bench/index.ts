@@ -132,8 +132,10 @@ try {
     if (only !== undefined && !only.includes(workload.name)) continue;
     process.stderr.write(`${workload.name} `);
     const samples: Sample[] = [];
-    for (let run = 0; run < runs; run++) {
-      samples.push(await sample(server, workload, run));
+    // The first does not count: it touches the memory that the server has never used, as the raw programs touch theirs.
+    for (let run = 0; run <= runs; run++) {
+      const measured = await sample(server, workload, run);
+      if (run > 0) samples.push(measured);
       process.stderr.write('.');
     }
     process.stderr.write('\n');

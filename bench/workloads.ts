@@ -19,9 +19,9 @@ export const workloads: readonly Workload[] = [
   { name: 'small', metadataBytes: 128, dataBytes: 0, events: 2_000_000, manager: 'memory', durability: 'memory' },
   { name: '4k', metadataBytes: 128, dataBytes: 4 * kib, events: 100_000, manager: 'memory', durability: 'memory' },
   { name: '64k', metadataBytes: 128, dataBytes: 64 * kib, events: 12_000, manager: 'memory', durability: 'memory' },
-  { name: '1m', metadataBytes: 128, dataBytes: mib, events: 1_000, manager: 'memory', durability: 'memory' },
+  { name: '1m', metadataBytes: 128, dataBytes: mib, events: 1_500, manager: 'memory', durability: 'memory' },
   { name: 'small-sync', metadataBytes: 128, dataBytes: 0, events: 1_000_000, manager: 'log', durability: 'sync' },
-  { name: '1m-sync', metadataBytes: 128, dataBytes: mib, events: 1_000, manager: 'log', durability: 'sync' },
+  { name: '1m-sync', metadataBytes: 128, dataBytes: mib, events: 1_500, manager: 'log', durability: 'sync' },
 ];
 
 /** A JSON text of exactly `bytes` bytes, different for each `index` below 10^9. */

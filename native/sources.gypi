@@ -51,6 +51,7 @@
       "native/partition/catalogue.cc",
       "native/partition/cursor_store.cc",
       "native/partition/log_partition.cc",
+      "native/partition/read_back.cc",
       "native/partition/memory_partition.cc",
       "native/partition/sequence_table.cc",
       "native/partition/storage.cc",

@@ -56,8 +56,10 @@ class PosixFile final : public File {
     while (done < out.size()) {
       const ssize_t got = retry_interrupted(
           [&] { return pread(descriptor_, &out[done], out.size() - done, static_cast<off_t>(offset + done)); });
+      // A direct read that ended at an odd place has met the end of the file: going on from there is refused.
+      const bool odd = done % kDirectAlignment != 0;
+      if (got == 0 || (got < 0 && errno == EINVAL && odd)) break;
       if (got < 0) return file_error("read", path_, errno);
-      if (got == 0) break;
       done += static_cast<size_t>(got);
     }
     return done;

@@ -1,10 +1,17 @@
 #include "log/segment_reader.h"
 
+#include <algorithm>
 #include <string>
+
+#include "base/bytes.h"
 
 namespace diaspora::log {
 
 namespace {
+
+// Records from here on are read past the page cache: synced ones were written past it and are not in it. Below, the
+// kernel's reading ahead serves several records with one access.
+constexpr size_t kDirectBytesMin = size_t{1} << 20;
 
 // What is wrong with a record that was read, or nothing.
 std::string find_damage(const StoredRecord& record, const RecordPlace& place, const LogIdentity& identity) {
@@ -22,31 +29,34 @@ std::string find_damage(const StoredRecord& record, const RecordPlace& place, co
 
 // A segment whose number was used twice (its first file never held an event that counts) is not read before the second
 // one exists, so a file that is open stays the right one.
-Result<const File*> SegmentReader::file_of(uint64_t segment_number) {
-  if (file_ == nullptr || file_number_ != segment_number) {
-    Result<std::unique_ptr<File>> opened =
-        files_.open(identity_.directory + "/" + segment_file_name(segment_number), OpenMode::kRead, Caching::kCached);
+Result<const File*> SegmentReader::file_of(const RecordPlace& place) {
+  if (open_.segment_number != place.segment_number) open_ = {place.segment_number, nullptr, nullptr};
+  const bool direct = place.record.body_bytes >= kDirectBytesMin;
+  std::unique_ptr<File>& file = direct ? open_.direct : open_.cached;
+  if (file == nullptr) {
+    const std::string path = identity_.directory + "/" + segment_file_name(place.segment_number);
+    auto opened = files_.open(path, OpenMode::kRead, direct ? Caching::kDirect : Caching::kCached);
     if (!opened) return opened.status();
-    file_ = opened.take();
-    file_number_ = segment_number;
+    file = opened.take();
   }
-  return file_.get();
+  return file.get();
 }
 
 Result<StoredRecord> SegmentReader::read(EventId id) {
   const Result<RecordPlace> found = segments_->find(id);
   if (!found) return found.status();
   const RecordPlace& place = found.value();
-  const Result<const File*> file = file_of(place.segment_number);
+  const Result<const File*> file = file_of(place);
   if (!file) return file.status();
   const size_t record_bytes = wire::kLogRecordHeaderBytes + place.record.body_bytes;
   Result<BufferRef> buffer = pool_->allocate(record_bytes);
   if (!buffer) return buffer.status();
   StoredRecord record{buffer.take(), {}};
-  const std::span<uint8_t> bytes(record.buffer->data(), record_bytes);
+  // With its padding, which a direct read needs and the buffer's pages have room for.
+  const std::span<uint8_t> bytes(record.buffer->data(), align_up(record_bytes, kDirectAlignment));
   const Result<size_t> got = file.value()->read(place.record.offset, bytes);
   if (!got) return got.status();
-  const Result<wire::LogRecordHeader> header = wire::decode_log_record_header(bytes.first(got.value()));
+  const auto header = wire::decode_log_record_header(bytes.first(std::min(got.value(), record_bytes)));
   std::string damage = "its header is damaged";
   if (got.value() < record_bytes) {
     damage = "the file ends inside of it";

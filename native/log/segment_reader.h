@@ -1,8 +1,9 @@
 // Reads single batches back from the segments of one log.
 //
 // Each read verifies the record's header (checksum, log, segment, id, length) and the head of its body; the data has
-// its own checksums, which whoever uses it checks. What does not match is CORRUPT_LOG and is never handed on. Threads:
-// the reader thread. Owner: the PartitionLog.
+// its own checksums, which whoever uses it checks. What does not match is CORRUPT_LOG and is never handed on. Large
+// records are read past the page cache, straight into the memory from which they go to the consumers. Threads: the
+// reader thread. Owner: the PartitionLog.
 #pragma once
 
 #include <memory>
@@ -27,14 +28,18 @@ class SegmentReader {
   Result<StoredRecord> read(EventId id);
 
  private:
-  Result<const File*> file_of(uint64_t segment_number);
+  struct Files {
+    uint64_t segment_number = 0;
+    std::unique_ptr<File> cached;
+    std::unique_ptr<File> direct;
+  };
+  Result<const File*> file_of(const RecordPlace& place);
 
   FileSystem& files_;
   const LogIdentity identity_;
   SegmentSet* const segments_;
   const std::shared_ptr<BufferPool> pool_;
-  std::unique_ptr<File> file_;  // the segment read last: consumers read in order
-  uint64_t file_number_ = 0;
+  Files open_;  // of the segment read last: consumers read in order
 };
 
 }  // namespace diaspora::log

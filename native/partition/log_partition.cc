@@ -40,7 +40,10 @@ Result<StoredBatch> to_stored_batch(Result<log::StoredRecord> read) {
 }  // namespace
 
 LogPartition::LogPartition(Executor* owner, const LogPartitionOptions& options)
-    : owner_(owner), options_(options), answers_(owner) {}
+    : owner_(owner),
+      options_(options),
+      read_back_(options.cache_bytes_max, [this](EventId id, ReadCallback done) { read_log(id, std::move(done)); }),
+      answers_(owner) {}
 
 Result<OpenedPartition> LogPartition::open(log::FileSystem& files, log::LogStore& store, Executor* owner,
                                            const LogPartitionOptions& options) {
@@ -210,10 +213,18 @@ void LogPartition::read(EventId id, ReadCallback done) {
     done(id_out_of_range(id, first_id(), next_id_));
     return;
   }
-  if (!cache_.empty() && id >= cache_.front().base_id) {
+  if (cached(id)) {
     done(*find_batch(cache_, id));
     return;
   }
+  read_back_.read(id, std::move(done));
+}
+
+void LogPartition::read_ahead(EventId id) {
+  if (id < next_id_ && !cached(id)) read_back_.ahead(id);
+}
+
+void LogPartition::read_log(EventId id, ReadCallback done) {
   DIASPORA_CHECK(id < settled_id_);
   auto shared_done = std::make_shared<ReadCallback>(std::move(done));
   log_->read(id, [owner = owner_, alive = answers_.alive(), shared_done](Result<log::StoredRecord> read) {
@@ -244,10 +255,11 @@ void LogPartition::on_cursors_written(std::vector<CursorUpdate> updates, const S
 }
 
 size_t LogPartition::release_cache(size_t bytes) {
+  const size_t read_back = read_back_.release();
   const size_t before = cache_bytes_;
-  while (before - cache_bytes_ < bytes && drop_oldest_cached()) {
+  while (read_back + before - cache_bytes_ < bytes && drop_oldest_cached()) {
   }
-  return before - cache_bytes_;
+  return read_back + before - cache_bytes_;
 }
 
 void LogPartition::trim_cache() {

@@ -16,6 +16,7 @@
 #include "partition/answer_queue.h"
 #include "partition/cursor_store.h"
 #include "partition/partition.h"
+#include "partition/read_back.h"
 #include "partition/sequence_table.h"
 #include "partition/storage.h"
 
@@ -27,7 +28,7 @@ struct LogPartitionOptions {
   std::string label;      // what messages call it
   Durability durability = Durability::kSync;
   uint64_t segment_bytes = uint64_t{256} << 20;
-  size_t cache_bytes_max = size_t{64} << 20;
+  size_t cache_bytes_max = size_t{64} << 20;  // of the newest batches, and again of those read back
   std::shared_ptr<BufferPool> pool;
 };
 
@@ -45,6 +46,7 @@ class LogPartition final : public Partition {
   EventId first_id() const override { return EventId(); }  // nothing is ever removed from the front
   EventId next_id() const override { return next_id_; }
   void read(EventId id, ReadCallback done) override;
+  void read_ahead(EventId id) override;
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
   void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
   std::optional<EventId> cursor(const std::string& consumer) const override { return cursors_.find(consumer); }
@@ -71,6 +73,8 @@ class LogPartition final : public Partition {
   void commit_outstanding(size_t count);
   void fail_outstanding(const Status& status);
   void on_cursors_written(std::vector<CursorUpdate> updates, const Status& status);
+  bool cached(EventId id) const { return !cache_.empty() && id >= cache_.front().base_id; }
+  void read_log(EventId id, ReadCallback done);
   void trim_cache();
   bool drop_oldest_cached();
 
@@ -80,6 +84,7 @@ class LogPartition final : public Partition {
   CursorTable cursors_;
   std::deque<StoredBatch> cache_;
   size_t cache_bytes_ = 0;
+  ReadBack read_back_;
   std::deque<Outstanding> outstanding_;
   EventId next_id_;
   EventId assign_id_;

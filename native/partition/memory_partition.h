@@ -23,6 +23,7 @@ class MemoryPartition final : public Partition {
   EventId first_id() const override { return first_id_; }
   EventId next_id() const override { return next_id_; }
   void read(EventId id, ReadCallback done) override;
+  void read_ahead(EventId) override {}  // everything is in memory
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
   void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
   std::optional<EventId> cursor(const std::string& consumer) const override { return cursors_.find(consumer); }

@@ -101,6 +101,8 @@ class Partition {
   // checksums (data is verified by whoever uses it, by the table's checksums). first_id <= id < next_id, else
   // OFFSET_OUT_OF_RANGE. From memory the callback may run before this returns.
   virtual void read(EventId id, ReadCallback done) = 0;
+  // A hint: the batch with `id` is likely to be read next. An id that is not there is ignored.
+  virtual void read_ahead(EventId id) = 0;
 
   virtual void add_observer(CommitObserver* observer) = 0;
   virtual void remove_observer(CommitObserver* observer) = 0;

@@ -225,6 +225,26 @@ TEST_P(PartitionConformance, ReadsWhileAppending) {
   executor_.run_until([&] { return answered == 200 && reads == next_read; });
 }
 
+// Large records are read past the page cache.
+TEST_P(PartitionConformance, ReadsLargeBatchesBackOfAnyLength) {
+  std::vector<std::vector<TestEvent>> batches;
+  for (const size_t bytes : {size_t{1} << 20, (size_t{1} << 20) + 1, size_t{3} * 1'000'003}) {
+    batches.push_back({{"m", std::string(bytes, 'd')}, {"n", "tail"}});
+    ASSERT_TRUE(append(batches.back()).ok());
+  }
+  ASSERT_TRUE(append({{"last", ""}}).ok());
+  partition_->release_cache(SIZE_MAX);
+  partition_->read_ahead(EventId(2));
+  partition_->read_ahead(EventId(1'000));
+  for (uint64_t i = 0; i < batches.size(); ++i) {
+    const auto batch = read(EventId(2 * i + 1));
+    ASSERT_TRUE(batch.ok()) << batch.error().message;
+    bool whole = false;
+    EXPECT_EQ(unpack(batch.value(), &whole), batches[i]);
+    EXPECT_TRUE(whole);
+  }
+}
+
 TEST_P(PartitionConformance, CloseAnswersEverythingBeforeIt) {
   int answered = 0;
   for (int i = 0; i < 10; ++i) {

@@ -31,14 +31,15 @@ struct BatchIntake::Incoming {
   Error error;
 
   // Verification follows the bytes as they arrive, while they are in the cache and the next ones are under way.
-  std::vector<bool> runs_done;
-  size_t runs_verified = 0;   // all runs before it have arrived and were looked at
-  uint64_t data_arrived = 0;  // bytes of data in those
-  uint32_t event = 0;         // being verified
+  std::vector<uint64_t> run_bytes;  // of each run, arrived without a gap
+  size_t runs_verified = 0;         // all runs before it have arrived and were looked at
+  uint64_t data_before = 0;         // bytes of data in those
+  uint64_t data_arrived = 0;        // and with those of the run after them
+  uint32_t event = 0;               // being verified
   uint64_t data_verified = 0;
   uint32_t crc = 0;  // of the part of `event` before data_verified
 
-  void run_arrived(size_t run);
+  void run_arrived(size_t run, uint64_t bytes);
   void verify_data();
   std::span<uint8_t> body() const {
     return {buffer->data() + partition::kRecordHeaderBytes, message.shape.body_bytes()};
@@ -46,17 +47,24 @@ struct BatchIntake::Incoming {
   LaneKey lane() const { return {message.producer_session, message.topic, message.partition.value}; }
 };
 
-void BatchIntake::Incoming::run_arrived(size_t run) {
-  runs_done[run] = true;
-  while (runs_verified < runs_done.size() && runs_done[runs_verified] && error.code == ErrorCode::kOk) {
-    const uint64_t bytes = message.runs[runs_verified].segment.bytes;
-    if (runs_verified++ == 0) {
-      const Status head_ok = wire::validate_head(message.shape, body().first(bytes), message.head_crc);
-      if (!head_ok) error = head_ok.error();
-    } else {
-      data_arrived += bytes;
+// `bytes` of `run` are there, from its start on.
+void BatchIntake::Incoming::run_arrived(size_t run, uint64_t bytes) {
+  run_bytes[run] = bytes;
+  while (runs_verified < run_bytes.size() && error.code == ErrorCode::kOk) {
+    const uint64_t whole = message.runs[runs_verified].segment.bytes;
+    const uint64_t there = run_bytes[runs_verified];
+    if (runs_verified > 0) {
+      data_arrived = data_before + there;
       verify_data();
     }
+    if (there < whole) return;
+    if (runs_verified == 0) {
+      const Status head_ok = wire::validate_head(message.shape, body().first(whole), message.head_crc);
+      if (!head_ok) error = head_ok.error();
+    } else {
+      data_before += whole;
+    }
+    ++runs_verified;
   }
 }
 
@@ -158,7 +166,7 @@ void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::spa
     std::memset(body.data() + shape.head_bytes(), 0, shape.data_offset() - shape.head_bytes());
   }
   incoming->reads_left = 1;  // this function itself
-  incoming->runs_done.resize(incoming->message.runs.size());
+  incoming->run_bytes.resize(incoming->message.runs.size());
   size_t at = 0;
   for (size_t i = 0; i < incoming->message.runs.size(); ++i) {
     const wire::RemoteSegment& segment = incoming->message.runs[i].segment;
@@ -171,7 +179,7 @@ void BatchIntake::place_runs(const std::shared_ptr<Incoming>& incoming, std::spa
       std::memcpy(target.data(), inline_bytes.data(), target.size());
       inline_bytes = inline_bytes.subspan(target.size());
       if (is_data) core_->counters.data_bytes_copied += target.size();
-      incoming->run_arrived(i);
+      incoming->run_arrived(i, target.size());
     }
     at = is_data ? at + segment.bytes : shape.data_offset();
   }
@@ -189,15 +197,15 @@ bool BatchIntake::fetch(const std::shared_ptr<Incoming>& incoming, size_t run, s
   if (temporary != nullptr) incoming->regions.push_back(std::move(temporary));
   ++incoming->reads_left;
   const wire::RemoteSegment& segment = incoming->message.runs[run].segment;
-  link_->read(region.value(), target, segment.address, segment.key, [this, incoming, run](const Error& error) {
+  const auto arrived = [this, incoming, run](size_t bytes) {
+    if (!abandoned_) incoming->run_arrived(run, bytes);
+  };
+  const auto done = [this, incoming](const Error& error) {
     if (abandoned_) return;
-    if (error.code == ErrorCode::kOk) {
-      incoming->run_arrived(run);
-    } else {
-      incoming->error = error;
-    }
+    if (error.code != ErrorCode::kOk) incoming->error = error;
     fetched(incoming);
-  });
+  };
+  link_->read(region.value(), target, segment.address, segment.key, arrived, done);
   return true;
 }
 

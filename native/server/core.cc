@@ -38,6 +38,11 @@ Result<BufferRef> Core::allocate(size_t bytes) {
   return pool->allocate(bytes);
 }
 
+void Core::make_room_to_read() {
+  constexpr size_t kBytes = size_t{64} << 20;  // several batches of the usual bound of 16 MiB
+  topics->release_cache(kBytes);
+}
+
 Result<std::shared_ptr<ServedDomain>> Core::domain(const fabric::ProviderInfo& provider,
                                                    const std::string& bind_address) {
   const std::pair<std::string, std::string> key{provider.name, provider.same_host_only ? "" : bind_address};

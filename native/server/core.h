@@ -67,6 +67,8 @@ struct Core {
   }
   // Memory for a batch. When the pool is at its bound cached batches are given up for it.
   Result<BufferRef> allocate(size_t bytes);
+  // For a read from the log that found no memory: gives up what is cached.
+  void make_room_to_read();
   // The domain of `provider` on the interface `bind_address`: shared by all sessions and opened on first use, or a new
   // one where the provider wants one for each session.
   Result<std::shared_ptr<ServedDomain>> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);

@@ -9,6 +9,12 @@ namespace diaspora::server {
 
 namespace {
 
+// Data of one delivery, more than one event: its consumer checks it while the next is under way, and it is in the cache
+// then.
+constexpr uint64_t kSliceDataBytes = uint64_t{4} << 20;
+
+constexpr int64_t kReadRetryMs = 2;
+
 // Room for header and fixed part of a delivery with its list of retired windows.
 constexpr uint64_t kDeliveryFixedMax = 512;
 
@@ -195,9 +201,22 @@ bool Subscription::load(Cursor* cursor) {
 void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) {
   cursor->reading = false;
   if (!cursor->attached) return;
+  if (!batch && batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return read_later(cursor);
   if (!batch) return fail(cursor, batch.error());
   cursor->current = batch.take();
+  cursor->hosted->partition->read_ahead(EventId(cursor->current->base_id.value + cursor->current->shape.event_count));
   pump();  // does nothing inside pump() itself
+}
+
+// There is no memory to read into: what others have in memory and on disk gives way, then it is tried again.
+void Subscription::read_later(Cursor* cursor) {
+  cursor->reading = true;
+  core_->make_room_to_read();
+  core_->reactor.call_after_ms(kReadRetryMs, [this, alive = alive_, cursor] {
+    if (!*alive) return;
+    cursor->reading = false;
+    pump();
+  });
 }
 
 // Decides how many events go and where. The rest of a batch that fits into a message goes inline; otherwise data goes
@@ -230,7 +249,8 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
     *slice = empty;
     while (slice->last < last && slice->extend([&](const Slice& s) {
       const bool single = s.last - s.first == 1;
-      return (single || s.head_bytes() <= inline_max) && in_window(s) <= room;
+      const bool modest = s.head_bytes() <= inline_max && (!options_.full_data || s.data_bytes() <= kSliceDataBytes);
+      return (single || modest) && in_window(s) <= room;
     })) {
     }
     return slice->last > slice->first;

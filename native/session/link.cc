@@ -16,7 +16,7 @@ constexpr size_t kSendSlots = 16;
 
 // RMA of one link in the fabric at once: more gains nothing on tcp and makes other links wait.
 constexpr size_t kPiecesPosted = 64;
-constexpr size_t kBytesPosted = size_t{4} << 20;
+constexpr size_t kBytesPosted = size_t{8} << 20;
 
 // Retry of what the fabric would not take, when nothing else makes the reactor pass.
 constexpr int64_t kRetryMs = 1;
@@ -38,14 +38,21 @@ struct Link::Impl {
     size_t bytes = 0;
   };
   struct Transfer {
+    size_t bytes = 0;
     size_t pieces_left = 0;
+    std::vector<bool> pieces_done;  // only where `arrived` is wanted
+    size_t gapless = 0;             // pieces from the first on that are done
     Error error;
+    std::function<void(size_t)> arrived;
     std::function<void(const Error&)> done;
+
+    void piece_done(size_t index);
   };
   struct Piece : fabric::Operation {
     void on_complete(const fabric::OperationResult& result) override { link->on_piece(this, result); }
     Impl* link = nullptr;
     std::shared_ptr<Transfer> transfer;
+    size_t index = 0;
     bool is_read = false;
     fabric::MemoryRegion* region = nullptr;
     uint8_t* local = nullptr;
@@ -64,7 +71,7 @@ struct Link::Impl {
   Status start(std::span<const uint8_t> peer_address, const Options& options, ControlChannel* control_in);
   void send(std::span<const uint8_t> message, std::span<const uint8_t> body);
   void transfer(bool is_read, fabric::MemoryRegion* region, std::span<uint8_t> local, Remote remote,
-                std::function<void(const Error&)> done);
+                std::shared_ptr<Transfer> shared);
   void pump();
   void pump_receives();
   void pump_sends();
@@ -156,11 +163,11 @@ void Link::Impl::send(std::span<const uint8_t> message, std::span<const uint8_t>
 }
 
 void Link::Impl::transfer(bool is_read, fabric::MemoryRegion* region, std::span<uint8_t> local, Remote remote,
-                          std::function<void(const Error&)> done) {
-  auto shared = std::make_shared<Transfer>();
-  shared->done = std::move(done);
+                          std::shared_ptr<Transfer> shared) {
+  shared->bytes = local.size();
   shared->pieces_left = (local.size() + kPieceBytes - 1) / kPieceBytes;
   DIASPORA_CHECK(shared->pieces_left > 0);
+  if (shared->arrived) shared->pieces_done.resize(shared->pieces_left);
   rma_bytes_in_flight += local.size();
   for (size_t offset = 0; offset < local.size(); offset += kPieceBytes) {
     std::unique_ptr<Piece> piece;
@@ -172,6 +179,7 @@ void Link::Impl::transfer(bool is_read, fabric::MemoryRegion* region, std::span<
     }
     piece->link = this;
     piece->transfer = shared;
+    piece->index = offset / kPieceBytes;
     piece->is_read = is_read;
     piece->region = region;
     piece->local = local.data() + offset;
@@ -279,7 +287,15 @@ void Link::Impl::finish_piece(Piece* piece, const Error& error) {
   rma_bytes_in_flight -= piece->bytes;
   Transfer& transfer = *piece->transfer;
   if (transfer.error.code == ErrorCode::kOk) transfer.error = error;
+  if (transfer.arrived && transfer.error.code == ErrorCode::kOk) transfer.piece_done(piece->index);
   if (--transfer.pieces_left == 0) transfer.done(transfer.error);
+}
+
+void Link::Impl::Transfer::piece_done(size_t index) {
+  pieces_done[index] = true;
+  if (index != gapless) return;
+  while (gapless < pieces_done.size() && pieces_done[gapless]) ++gapless;
+  arrived(std::min(gapless * kPieceBytes, bytes));
 }
 
 void Link::Impl::fail(Error error) {
@@ -329,14 +345,20 @@ void Link::send(std::span<const uint8_t> message, std::span<const uint8_t> body)
 size_t Link::queued_messages() const { return impl_->queue.size(); }
 
 void Link::read(fabric::MemoryRegion* region, std::span<uint8_t> local, uint64_t address, uint64_t key,
-                std::function<void(const Error&)> done) {
-  impl_->transfer(true, region, local, {address, key}, std::move(done));
+                std::function<void(size_t)> arrived, std::function<void(const Error&)> done) {
+  auto transfer = std::make_shared<Impl::Transfer>();
+  transfer->arrived = std::move(arrived);
+  transfer->done = std::move(done);
+  impl_->transfer(true, region, local, {address, key}, std::move(transfer));
 }
 
 void Link::write(fabric::MemoryRegion* region, std::span<const uint8_t> local, uint64_t address, uint64_t key,
                  std::function<void(const Error&)> done) {
+  auto transfer = std::make_shared<Impl::Transfer>();
+  transfer->done = std::move(done);
   // Only read from: the piece keeps one pointer type for both directions.
-  impl_->transfer(false, region, {const_cast<uint8_t*>(local.data()), local.size()}, {address, key}, std::move(done));
+  impl_->transfer(false, region, {const_cast<uint8_t*>(local.data()), local.size()}, {address, key},
+                  std::move(transfer));
 }
 
 uint64_t Link::rma_bytes_in_flight() const { return impl_->rma_bytes_in_flight; }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <future>
@@ -226,11 +227,20 @@ TEST_F(SessionTest, transfers_above_the_piece_size_move_every_byte_both_ways) {
     writable = a_.domain().register_memory(remote.data(), kBytes, fabric::Access::kRemoteWrite).take();
   });
   std::promise<Error> read_done;
+  std::vector<size_t> arrived;
   b_.run([&] {
-    b_.link->read(nullptr, local, readable->remote_address(remote.data()), readable->key(),
-                  [&](const Error& error) { read_done.set_value(error); });
+    b_.link->read(
+        nullptr, local, readable->remote_address(remote.data()), readable->key(),
+        [&](size_t bytes) {
+          arrived.push_back(bytes);
+          EXPECT_TRUE(std::equal(local.begin(), local.begin() + static_cast<ptrdiff_t>(bytes), remote.begin()));
+        },
+        [&](const Error& error) { read_done.set_value(error); });
   });
   EXPECT_EQ(read_done.get_future().get().code, ErrorCode::kOk);
+  ASSERT_FALSE(arrived.empty());
+  EXPECT_TRUE(std::is_sorted(arrived.begin(), arrived.end()));
+  EXPECT_EQ(arrived.back(), kBytes);
   EXPECT_EQ(local, remote);
   for (uint8_t& byte : local) byte ^= 0x55;
   std::promise<Error> write_done;
@@ -251,7 +261,7 @@ TEST_F(SessionTest, a_wrong_key_fails_the_transfer_and_the_link) {
   join_links();
   std::vector<uint8_t> local(1000);
   std::promise<Error> done;
-  b_.run([&] { b_.link->read(nullptr, local, 0, 0xDEADBEEF, [&](const Error& error) { done.set_value(error); }); });
+  b_.run([&] { b_.link->read(nullptr, local, 0, 0xDEADBEEF, {}, [&](const Error& error) { done.set_value(error); }); });
   EXPECT_NE(done.get_future().get().code, ErrorCode::kOk);
   auto failed = b_.link_failed.get_future();
   ASSERT_EQ(failed.wait_for(20s), std::future_status::ready);
@@ -267,7 +277,7 @@ TEST_F(SessionTest, closing_completes_what_is_in_flight_exactly_once) {
       [&] { region = a_.domain().register_memory(remote.data(), remote.size(), fabric::Access::kRemoteRead).take(); });
   int completions = 0;
   b_.run([&] {
-    b_.link->read(nullptr, local, region->remote_address(remote.data()), region->key(), [&](const Error& error) {
+    b_.link->read(nullptr, local, region->remote_address(remote.data()), region->key(), {}, [&](const Error& error) {
       ++completions;
       EXPECT_EQ(error.code, ErrorCode::k_ABORTED);
     });
