@@ -3,7 +3,8 @@
 //   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1 [--wait poll|sleep]
 //
 // read, write: this process (the server of the product, which is the only initiator there) moves `bytes` at a time
-// between its 64 MiB ring and a 64 MiB window of the other process; both poll. rtt: a message of `bytes` and its
+// between its 64 MiB ring and a 64 MiB window of the other process; both poll. What is read from is ordinary memory, as a
+// program's buffers are; the rest has huge pages, as the product's own. rtt: a message of `bytes` and its
 // answer; both sleep on the wait descriptor where the provider has one, else poll. One line of JSON on standard output.
 // The other process is this program again, started with --peer-fd; addresses go over a socket pair.
 #include <poll.h>
@@ -94,16 +95,22 @@ class Step final : public Operation {
 // One of the two processes: its endpoint and its 64 MiB.
 struct Process {
   Process(const Options& options, Access access) {
+    if (access == Access::kRemoteRead) {
+      ordinary.resize(kWindowBytes);
+      memory = ordinary.data();
+    } else {
+      pool = BufferPool::create(2 * kWindowBytes);
+      pooled = must(pool->allocate(kWindowBytes));
+      memory = pooled->data();
+    }
+    std::memset(memory, 1, kWindowBytes);
     FabricOptions fabric;
     fabric.provider = options.provider;
     const ProviderInfo provider = must(discover_providers(fabric)).front();
     name = provider.name;
     domain = must(open_domain(provider, fabric));
     endpoint = must(domain->create_endpoint());
-    pool = BufferPool::create(2 * kWindowBytes);
-    window = must(pool->allocate(kWindowBytes));
-    std::memset(window->data(), 1, window->size());
-    region = must(domain->register_memory(window->data(), window->size(), access));
+    region = must(domain->register_memory(memory, kWindowBytes, access));
   }
 
   void connect(std::span<const uint8_t> peer_address) {
@@ -122,15 +129,17 @@ struct Process {
     }
   }
   void send(Step* step, size_t bytes) {
-    post(step, [&] { return endpoint->post_send(step, window->data(), bytes, region.get()); });
+    post(step, [&] { return endpoint->post_send(step, memory, bytes, region.get()); });
   }
   void receive(Step* step, size_t bytes) {
-    post(step, [&] { return endpoint->post_receive(step, window->data() + kWindowBytes / 2, bytes, region.get()); });
+    post(step, [&] { return endpoint->post_receive(step, memory + kWindowBytes / 2, bytes, region.get()); });
   }
 
   std::string name;
   std::shared_ptr<BufferPool> pool;
-  BufferRef window;
+  BufferRef pooled;
+  std::vector<uint8_t> ordinary;
+  uint8_t* memory = nullptr;
   std::unique_ptr<Domain> domain;
   std::unique_ptr<MemoryRegion> region;
   std::unique_ptr<Endpoint> endpoint;
@@ -180,7 +189,7 @@ int run_peer(const Options& options) {
   Process process(options, options.test == "write" ? Access::kRemoteWrite : Access::kRemoteRead);
   std::vector<uint8_t> hello;
   ByteWriter writer(&hello);
-  writer.u64(process.region->remote_address(process.window->data()));
+  writer.u64(process.region->remote_address(process.memory));
   writer.u64(process.region->key());
   writer.bytes(must(process.endpoint->address()));
   send_block(options.peer_fd, hello);
@@ -230,7 +239,7 @@ Measurement measure_rma(Process* process, const Options& options, const Peer& pe
   uint64_t posted = 0;
   const auto start = [&](Step* step) {
     const size_t offset = posted++ % pieces * options.bytes;
-    uint8_t* local = process->window->data() + offset;
+    uint8_t* local = process->memory + offset;
     process->post(step, [&] {
       return options.test == "read" ? process->endpoint->post_read(step, local, options.bytes, process->region.get(),
                                                                    peer.address + offset, peer.key)
