@@ -21,7 +21,7 @@ export interface ErrorOperands {
   readonly address?: string | undefined;
   /** The error behind this one. */
   readonly cause?: unknown;
-  /** Further errors of the same operation: the batches that failed besides the first. */
+  /** Further errors of the same operation: for a flush, one for each partition and code besides the first. */
   readonly errors?: readonly DiasporaError[] | undefined;
 }
 

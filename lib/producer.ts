@@ -460,6 +460,11 @@ function settleFlush({ errors, completion }: PendingFlush): void {
     completion.resolve();
     return;
   }
-  const { code, message, topic, partition } = first;
-  completion.reject(new DiasporaError(code, message, { topic, partition, cause: first, errors: errors.slice(1) }));
+  const { code, topic, partition } = first;
+  const message =
+    errors.length === 1 ? first.message : `${first.message} (the first of ${errors.length} failed batches)`;
+  // One of each kind: hundreds of batches may have failed for one reason.
+  const kinds = new Map(errors.map((error) => [`${error.partition} ${error.code}`, error]));
+  kinds.delete(`${partition} ${code}`);
+  completion.reject(new DiasporaError(code, message, { topic, partition, cause: first, errors: [...kinds.values()] }));
 }

@@ -194,6 +194,24 @@ test('flush seals all, resolves when all before it are acknowledged, and tells f
   await producer.close();
 });
 
+test('a flush of many failed batches says how many and gives one error of each kind', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 });
+  core.paused = true;
+  const producer = topic.producer({ batchSize: 1 });
+  for (let i = 0; i < 6; i++) producer.push(String(i));
+  const flush = producer.flush();
+  for (const code of ['NO_SPACE', 'NO_SPACE', 'NO_SPACE', 'STORAGE_FAILED', 'NO_SPACE', 'NO_SPACE']) core.fail(code);
+  const error = (await Promise.resolve(flush).catch((thrown: unknown) => thrown)) as DiasporaError;
+  assert.match(error.message, /NO_SPACE \(the first of 6 failed batches\)/);
+  assert.deepEqual(
+    error.errors.map(({ code, partition }) => [code, partition]),
+    [
+      ['NO_SPACE', 1],
+      ['STORAGE_FAILED', 1],
+    ],
+  );
+});
+
 test('a batch that failed before the flush is told by the flush, once', async () => {
   const { core, topic } = await openFakeTopic();
   core.paused = true;
