@@ -43,9 +43,14 @@ export interface FabricDriverOptions extends CommonDriverOptions {
   readonly groupFile?: string;
   /** `host:port` of every server, in the order of the group. */
   readonly servers?: readonly string[];
+  /**
+   * Waits until the group file names so many servers, up to connectTimeoutMs: for jobs that start beside their servers.
+   * Default: the file must be there, with any number of them.
+   */
+  readonly minServers?: number;
   /** libfabric provider, exact name. Default: 'auto', the fastest that both sides share. */
   readonly provider?: string;
-  /** Default: 5000. */
+  /** For finding the servers, and again for connecting to them, milliseconds. Default: 5000. */
   readonly connectTimeoutMs?: number;
   /** How long a lost connection is retried before what is pending fails with CONNECTION_LOST. Default: 30000. */
   readonly reconnectTimeoutMs?: number;
@@ -89,6 +94,7 @@ const fabricNames = [
   ...commonNames,
   'groupFile',
   'servers',
+  'minServers',
   'provider',
   'connectTimeoutMs',
   'reconnectTimeoutMs',
@@ -172,7 +178,11 @@ export class Driver {
       return new Driver(connection, data === false ? 'memory' : 'log');
     }
     const given = checkKeys("driver 'fabric'", options as FabricDriverOptions, fabricNames);
-    const where = { groupFile: given.groupFile, servers: given.servers };
+    const minServers =
+      given.minServers === undefined
+        ? undefined
+        : integerOption('minServers', given.minServers, { min: 1, fallback: 1 });
+    const where = { groupFile: given.groupFile, servers: given.servers, minServers };
     const provider = stringOption('provider', given.provider, 'auto');
     return new Driver(await openFabric(runtime(), where, provider, connectionSettings(given)), 'log');
   }

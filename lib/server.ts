@@ -4,11 +4,10 @@
  * It listens on one address, keeps the partitions it owns in a directory (or in memory), and enters itself into a group
  * file from which clients learn where it is. It keeps the process alive until close().
  */
-import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
 import type { DriverCounters } from './counters.js';
-import { DiasporaError, wrapError } from './errors.js';
+import { DiasporaError } from './errors.js';
 import { joinGroup, leaveGroup } from './group-file.js';
+import { parseListen } from './listen-host.js';
 import type { NativeProviderInfo, NativeServer, NativeServerStarted } from './native.js';
 import {
   booleanOption,
@@ -17,7 +16,6 @@ import {
   formatEndpoint,
   functionOption,
   integerOption,
-  parseEndpoint,
   stringOption,
 } from './options.js';
 import { type LogLine, type Runtime, runtime } from './runtime.js';
@@ -28,7 +26,10 @@ export type { LogLine } from './runtime.js';
 export interface ServerOptions {
   /** Directory for topics and events; made when it is not there. Default: none, everything is in memory. */
   readonly data?: string;
-  /** `tcp://host:port` or `host:port`; port 0 takes a free one. Default: `tcp://127.0.0.1:0`. */
+  /**
+   * `tcp://host:port` or `host:port`; port 0 takes a free one. The host may be an address, a name, a network interface
+   * (`tcp://ib0:0`) or a subnet in which this host has an address (`tcp://10.1.0.0/16:0`). Default: `tcp://127.0.0.1:0`.
+   */
   readonly listen?: string;
   /** Host that is written to the group file. Default: the one listened on (for 0.0.0.0 and ::, this must be given). */
   readonly advertise?: string;
@@ -55,16 +56,6 @@ const optionNames = [
   'onLog',
 ] as const satisfies readonly (keyof ServerOptions)[];
 
-/** The core binds numeric addresses only. */
-async function numericHost(host: string, address: string): Promise<string> {
-  if (isIP(host) !== 0) return host;
-  try {
-    return (await lookup(host)).address;
-  } catch (cause) {
-    throw wrapError('INVALID_ARGUMENT', `the host of listen cannot be resolved`, cause, { address });
-  }
-}
-
 function isLoopback(host: string): boolean {
   return host.startsWith('127.') || host === '::1';
 }
@@ -80,13 +71,12 @@ function advertisedHost(advertise: string | undefined, host: string): string {
 
 async function readListen(options: ServerOptions): Promise<Endpoint> {
   const text = options.listen ?? 'tcp://127.0.0.1:0';
-  const given = parseEndpoint('listen', text);
-  const host = await numericHost(given.host, text);
+  const { host, port } = await parseListen(text);
   if (!isLoopback(host) && !booleanOption('insecure', options.insecure, false)) {
     const advice = 'there is no authentication yet: set insecure if everybody who can reach it may use it';
     throw new DiasporaError('INVALID_ARGUMENT', `${text} is reachable from other hosts; ${advice}`, { address: text });
   }
-  return { host, port: given.port };
+  return { host, port };
 }
 
 interface ServerParts {

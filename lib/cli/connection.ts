@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { Driver } from '../driver.js';
 import { DiasporaError } from '../errors.js';
+import { parsePositive } from './arguments.js';
 
 export interface ConnectionOptions {
   readonly groupFile?: string;
@@ -9,16 +10,18 @@ export interface ConnectionOptions {
   readonly data?: string;
   readonly provider: string;
   readonly connectTimeout: number;
+  readonly waitFor?: number;
 }
 
-/** Adds --group-file, --server, --data, --provider and --connect-timeout. */
+/** Adds --group-file, --server, --data, --provider, --connect-timeout and --wait-for. */
 export function addConnectionOptions(command: Command, parseMilliseconds: (text: string) => number): Command {
   return command
     .addOption(new Option('--group-file <file>', 'group file of the servers').env('DIASPORA_GROUP_FILE'))
     .addOption(new Option('--server <address...>', 'servers as host:port, in place of a group file').conflicts('data'))
     .addOption(new Option('--data <dir>', 'no servers: use this directory inside this process').conflicts('server'))
     .option('--provider <name>', 'libfabric provider', 'auto')
-    .option('--connect-timeout <ms>', 'how long to wait for a server', parseMilliseconds, 10_000);
+    .option('--connect-timeout <ms>', 'how long to wait for a server', parseMilliseconds, 10_000)
+    .option('--wait-for <n>', 'wait until the group file names so many servers', parsePositive);
 }
 
 /** Opens the driver that the options name; an explicit --server or --data comes before the environment's group file. */
@@ -26,8 +29,13 @@ export async function openDriver(options: ConnectionOptions): Promise<Driver> {
   const common = { provider: options.provider, connectTimeoutMs: options.connectTimeout };
   if (options.data !== undefined) return Driver.open({ driver: 'embedded', data: options.data });
   if (options.server !== undefined) return Driver.open({ driver: 'fabric', servers: options.server, ...common });
-  if (options.groupFile !== undefined)
-    return Driver.open({ driver: 'fabric', groupFile: options.groupFile, ...common });
+  if (options.groupFile !== undefined) {
+    const group = {
+      groupFile: options.groupFile,
+      ...(options.waitFor === undefined ? {} : { minServers: options.waitFor }),
+    };
+    return Driver.open({ driver: 'fabric', ...group, ...common });
+  }
   throw new DiasporaError(
     'INVALID_ARGUMENT',
     'say where the topics are: --group-file FILE (or DIASPORA_GROUP_FILE), --server HOST:PORT or --data DIR',

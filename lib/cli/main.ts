@@ -12,6 +12,7 @@ import { produceCommand } from './produce.js';
 import { serveCommand } from './serve.js';
 import { endWithClosedPipe, errorLine, note } from './terminal.js';
 import { topicCommand } from './topic.js';
+import { waitCommand } from './wait.js';
 
 const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -23,6 +24,7 @@ const program = new Command('diaspora')
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError('(add --help for the options and examples)')
   .addCommand(serveCommand())
+  .addCommand(waitCommand())
   .addCommand(topicCommand())
   .addCommand(produceCommand())
   .addCommand(consumeCommand())

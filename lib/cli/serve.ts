@@ -1,7 +1,10 @@
 /** `diaspora serve`: one partition server, until Ctrl-C. */
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import { Driver } from '../driver.js';
+import { DiasporaError } from '../errors.js';
 import { Server } from '../server.js';
-import { parseBytes } from './arguments.js';
+import { parseBytes, parseCount, parsePositive } from './arguments.js';
 import { aborted, note, printLine, untilInterrupted } from './terminal.js';
 
 interface ServeOptions {
@@ -11,11 +14,46 @@ interface ServeOptions {
   readonly groupFile?: string;
   readonly provider: string;
   readonly memory?: number;
+  readonly readyFile?: string;
+  readonly waitFor?: number;
+  readonly waitTimeout: number;
   readonly insecure: boolean;
   readonly json: boolean;
 }
 
+/** How long Ctrl-C may go unnoticed while the group is incomplete, milliseconds. */
+const attemptMs = 1000;
+
+/** Resolves when the group has its servers and all of them answer, or when interrupted. */
+async function awaitGroup(options: ServeOptions, interrupted: AbortSignal): Promise<void> {
+  const { groupFile, waitFor } = options;
+  if (waitFor === undefined) return;
+  if (groupFile === undefined) throw new DiasporaError('INVALID_ARGUMENT', '--wait-for needs a --group-file');
+  const deadline = performance.now() + options.waitTimeout;
+  const provider = options.provider.split(',')[0] as string;
+  while (!interrupted.aborted) {
+    const connectTimeoutMs = Math.max(1, Math.min(attemptMs, Math.ceil(deadline - performance.now())));
+    try {
+      const group = { groupFile, minServers: waitFor, provider, connectTimeoutMs };
+      const driver = await Driver.open({ driver: 'fabric', ...group });
+      await driver.close();
+      return;
+    } catch (error) {
+      if (!(error instanceof DiasporaError) || !error.retryable || performance.now() >= deadline) throw error;
+    }
+  }
+}
+
+/** Whoever sees the file sees all of it. */
+async function writeReadyFile(path: string, text: string): Promise<void> {
+  const aside = `${path}.${process.pid}.new`;
+  await writeFile(aside, `${text}\n`);
+  await rename(aside, path);
+}
+
 async function serve(options: ServeOptions): Promise<void> {
+  // One that a killed server left behind would tell a lie.
+  if (options.readyFile !== undefined) await rm(options.readyFile, { force: true });
   await untilInterrupted(async (interrupted) => {
     const server = await Server.start({
       listen: options.listen,
@@ -32,10 +70,16 @@ async function serve(options: ServeOptions): Promise<void> {
       const providers = server.providers.map(({ name }) => name);
       const place = options.data ?? 'memory only';
       const ready = `listening on ${address}, providers ${providers.join(' ')}, data in ${place}, server ${uuid}`;
-      await printLine(options.json ? JSON.stringify({ address, uuid, providers, data: options.data ?? null }) : ready);
+      const told = JSON.stringify({ address, uuid, providers, data: options.data ?? null });
+      await awaitGroup(options, interrupted);
+      if (!interrupted.aborted) {
+        await printLine(options.json ? told : ready);
+        if (options.readyFile !== undefined) await writeReadyFile(options.readyFile, told);
+      }
       await aborted(interrupted);
       if (!options.json) note('stopping ...');
     } finally {
+      if (options.readyFile !== undefined) await rm(options.readyFile, { force: true });
       const counters = server.counters();
       await server.close();
       if (options.json) await printLine(JSON.stringify({ counters }));
@@ -53,6 +97,9 @@ export function serveCommand(): Command {
     .option('--provider <name>', 'libfabric provider, or several with commas', 'auto')
     .option('--memory <bytes>', 'bound on the memory for events, for example 2GiB', parseBytes)
     .option('--insecure', 'allow an address beyond this host without authentication', false)
+    .option('--ready-file <file>', 'written when ready (the ready line as JSON), removed when it stops')
+    .option('--wait-for <n>', 'be ready only when the group has so many servers and all answer', parsePositive)
+    .option('--wait-timeout <ms>', 'how long to wait for them', parseCount, 60_000)
     .option('--json', 'print the ready line, and the counters at the end, as JSON', false)
     .addHelpText(
       'after',
@@ -60,6 +107,7 @@ export function serveCommand(): Command {
 Examples:
   $ diaspora serve --data ./store --group-file group.json
   $ diaspora serve --data /scratch/s1 --listen tcp://10.0.0.5:7000 --group-file /shared/group.json --insecure
+  $ diaspora serve --listen tcp://ib0:0 --group-file /shared/group.json --wait-for 4 --ready-file ready --insecure
   Several servers with one group file form one group; topics are spread over them.`,
     )
     .action(serve);

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const cli = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
@@ -57,6 +58,7 @@ async function failInOneLine(args: readonly string[], pattern: RegExp, input = '
 
 const commands = [
   'serve',
+  'wait',
   'produce',
   'consume',
   'info',
@@ -164,4 +166,38 @@ test('a server: files go in and come out byte by byte, Ctrl-C stops everything c
   }
   assert.ok(JSON.parse((await lines.next()).value).counters.dataBytesByRma >= 300_000);
   assert.deepEqual(await once(server, 'exit'), [0, null]);
+});
+
+test('servers of a group wait for each other, write their ready files, and scripts wait for them', async () => {
+  const group = ['--group-file', 'ready-group.json'];
+  const waiting = run(['wait', ...group, '--servers', '2', '--timeout', '30000']);
+  const serve = (name: string): ChildProcess =>
+    start(['serve', '--listen', 'tcp://lo:0', '--provider', 'net', '--wait-for', '2', '--ready-file', name, ...group]);
+  writeFileSync(join(place, 'one.ready'), 'of a server that was killed');
+  const one = serve('one.ready');
+  while (!existsSync(join(place, 'ready-group.json'))) await sleep(20);
+  assert.equal(existsSync(join(place, 'one.ready')), false, 'not ready alone');
+  const two = serve('two.ready');
+  const { code, stdout, stderr } = await waiting;
+  assert.equal(code, 0, stderr);
+  assert.equal(linesOf(stdout).length, 2);
+  for (const name of ['one.ready', 'two.ready']) {
+    while (!existsSync(join(place, name))) await sleep(20);
+    const { address } = JSON.parse(readFileSync(join(place, name), 'utf8')) as { address: string };
+    assert.ok(stdout.includes(address));
+  }
+  assert.deepEqual(await succeed(['topic', 'list', '--wait-for', '2', ...group]), []);
+  await failInOneLine(
+    ['wait', ...group, '--servers', '3', '--timeout', '200'],
+    /3 servers .* it names 2 \[CONNECT_TIMEOUT\]/,
+  );
+  for (const server of [one, two]) {
+    server.kill('SIGTERM');
+    assert.deepEqual(await once(server, 'exit'), [0, null]);
+  }
+  assert.equal(existsSync(join(place, 'one.ready')), false);
+  const lonely = start(['serve', '--wait-for', '2', '--group-file', 'lonely.json', '--provider', 'net']);
+  while (!existsSync(join(place, 'lonely.json'))) await sleep(20);
+  lonely.kill('SIGINT');
+  assert.deepEqual(await once(lonely, 'exit'), [0, null]);
 });
