@@ -70,7 +70,7 @@ async function serve(options: ServeOptions): Promise<void> {
       const providers = server.providers.map(({ name }) => name);
       const place = options.data ?? 'memory only';
       const ready = `listening on ${address}, providers ${providers.join(' ')}, data in ${place}, server ${uuid}`;
-      const told = JSON.stringify({ address, uuid, providers, data: options.data ?? null });
+      const told = JSON.stringify({ address, uuid, pid: process.pid, providers, data: options.data ?? null });
       await awaitGroup(options, interrupted);
       if (!interrupted.aborted) {
         await printLine(options.json ? told : ready);

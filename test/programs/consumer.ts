@@ -11,10 +11,12 @@ export interface ConsumerProgramOptions {
   readonly partitions: readonly number[];
   readonly events: number;
   readonly dataBytes: number;
+  readonly reconnectTimeoutMs?: number;
 }
 
-const { groupFile, provider, topic, name, partitions, events, dataBytes } = optionsOf<ConsumerProgramOptions>();
-const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
+const given = optionsOf<ConsumerProgramOptions>();
+const { groupFile, provider, topic, name, partitions, events, dataBytes, reconnectTimeoutMs = 30_000 } = given;
+const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs });
 const handle = await driver.openTopic<{ who: number; n: number }>(topic);
 const consumer = handle.consumer({ name, partitions, dataSelector: fullData });
 /** Next id per partition, and next n per producer and partition. */

@@ -1,4 +1,5 @@
 /** Pushes numbered events into every partition in turn; tells how many were acknowledged. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Driver } from '../../lib/index.js';
 import { optionsOf, tell } from '../support/child.js';
 import { pattern } from '../support/pattern.js';
@@ -11,17 +12,25 @@ export interface ProducerProgramOptions {
   readonly who: number;
   readonly events: number;
   readonly dataBytes: number;
+  /** Events a second at most. Default: as fast as it goes. */
+  readonly rate?: number;
+  readonly reconnectTimeoutMs?: number;
 }
 
-const { groupFile, provider, topic, who, events, dataBytes } = optionsOf<ProducerProgramOptions>();
-const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
+const given = optionsOf<ProducerProgramOptions>();
+const { groupFile, provider, topic, who, events, dataBytes, rate = Infinity, reconnectTimeoutMs = 30_000 } = given;
+const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs });
 const handle = await driver.openTopic(topic);
 const producer = handle.producer();
+const start = performance.now();
 for (let n = 0; n < events; n += 1) {
   const partition = n % handle.partitions;
   const data = dataBytes === 0 ? undefined : pattern(n, dataBytes);
   producer.push(`{"who":${who},"n":${n}}`, data, { partition });
-  if (n % 64 === 0) await producer.ready;
+  if (n % 64 !== 0) continue;
+  await producer.ready;
+  const early = (n / rate) * 1000 - (performance.now() - start);
+  if (early > 0) await sleep(early);
 }
 await producer.flush();
 const { eventsProduced } = driver.counters();

@@ -45,16 +45,20 @@ export class Program {
     });
   }
 
-  /** Starts test/programs/NAME.ts. It is killed when the test ends, if it is still there. */
+  /**
+   * Starts test/programs/NAME.ts, by the node binary `node` or by a command that ends with one. It is killed when the
+   * test ends, if it is still there.
+   */
   static start(
     context: Pick<TestContext, 'after'>,
     name: string,
     options: object,
-    node: string = process.execPath,
+    node: string | readonly string[] = process.execPath,
   ): Program {
+    const [execPath, ...before] = [node].flat() as [string, ...string[]];
     const child = fork(join(programs, `${name}.js`), [JSON.stringify(options)], {
-      execPath: node,
-      execArgv: ['--expose-gc', '--enable-source-maps'],
+      execPath,
+      execArgv: [...before, '--expose-gc', '--enable-source-maps'],
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
     const program = new Program(name, child);

@@ -14,8 +14,12 @@ export interface ServerProcess {
   kill(): Promise<void>;
 }
 
-export async function startServer(context: Pick<TestContext, 'after'>, options: ServerOptions): Promise<ServerProcess> {
-  const program = Program.start(context, 'server', options);
+export async function startServer(
+  context: Pick<TestContext, 'after'>,
+  options: ServerOptions,
+  node: string | readonly string[] = process.execPath,
+): Promise<ServerProcess> {
+  const program = Program.start(context, 'server', options, node);
   const ready = await program.message<{ address: string; uuid: string; index?: number }>();
   return {
     address: ready.address,
