@@ -58,10 +58,10 @@ void ReadBack::arrived(Result<StoredBatch> batch) {
   waiting_.pop_front();
   if (batch) {
     keep(batch.value());
-    const auto served = std::stable_partition(
-        waiting_.begin(), waiting_.end(), [&](const Waiting& waiting) { return !contains(batch.value(), waiting.id); });
-    std::for_each(served, waiting_.end(), answer);
-    waiting_.erase(served, waiting_.end());
+    for (Waiting& waiting : waiting_) {
+      if (contains(batch.value(), waiting.id)) answer(waiting);
+    }
+    std::erase_if(waiting_, [&](const Waiting& waiting) { return contains(batch.value(), waiting.id); });
   }
   read_next();
   for (const ReadCallback& done : answered) done(batch);

@@ -36,7 +36,8 @@ const places: Record<string, (t: TestContext) => Promise<Place>> = {
   tcp: async (t) => {
     const provider = await providerName('tcp');
     const server = await startServer(t, { provider });
-    const options: DriverOptions = { driver: 'fabric', servers: [server.address], provider };
+    // Machines that run this for hours are seldom idle.
+    const options: DriverOptions = { driver: 'fabric', servers: [server.address], provider, connectTimeoutMs: 60_000 };
     const driver = await Driver.open(options);
     await driver.createTopic('t', { partitions: 2, manager: 'memory' });
     await driver.close();
