@@ -3,10 +3,10 @@
 //   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1 [--wait poll|sleep]
 //
 // read, write: this process (the server of the product, which is the only initiator there) moves `bytes` at a time
-// between its 64 MiB ring and a 64 MiB window of the other process; both poll. What is read from is ordinary memory, as a
-// program's buffers are; the rest has huge pages, as the product's own. rtt: a message of `bytes` and its
-// answer; both sleep on the wait descriptor where the provider has one, else poll. One line of JSON on standard output.
-// The other process is this program again, started with --peer-fd; addresses go over a socket pair.
+// between its 64 MiB ring and a 64 MiB window of the other process; both poll. What is read from is ordinary memory, as
+// a program's buffers are; the rest has huge pages, as the product's own. rtt: a message of `bytes` and its answer;
+// both sleep on the wait descriptor where the provider has one, else poll. One line of JSON on standard output. The
+// other process is this program again, started with --peer-fd; addresses go over a socket pair.
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
