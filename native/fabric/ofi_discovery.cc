@@ -156,9 +156,10 @@ Result<std::vector<ProviderInfo>> discover_ofi_providers(const FabricOptions& op
     }
   }
   if (!working.empty()) return working;
-  return {ErrorCode::k_PROVIDER_UNAVAILABLE, "no provider works for '" + options.provider + "' on " +
-                                                 options.bind_address + " with libfabric " +
-                                                 library.value()->version_text() + ": " + reasons};
+  return {ErrorCode::k_PROVIDER_UNAVAILABLE,
+          "no provider works for '" + options.provider + "' on " +
+              (is_any_address(options.bind_address) ? "any interface" : options.bind_address) + " with libfabric " +
+              library.value()->version_text() + ": " + reasons};
 }
 
 Result<std::unique_ptr<Domain>> open_ofi_domain(const ProviderInfo& provider, const FabricOptions& options) {

@@ -181,6 +181,8 @@ bool OfiDomain::prepare_wait() {
   if (!completions_.empty()) return false;
   if (wait_fd_ < 0) return active_ == 0;
   if (wait_set_ != nullptr) return fi_wait(wait_set_.get(), 0) == -FI_ETIMEDOUT;
+  // Without an endpoint nothing can come.
+  if (has_stale_waits_) return enabled_endpoints_ == 0;
   fid* waited = &queue_->fid;
   return fi_trywait(fabric_.get(), &waited, 1) == FI_SUCCESS;
 }

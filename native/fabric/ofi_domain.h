@@ -69,7 +69,10 @@ class OfiDomain final : public Domain {
   void remove_endpoint(OfiEndpoint* endpoint);
   // libfabric endpoints on the queue.
   void count_enabled() { ++enabled_endpoints_; }
-  void count_disabled() { --enabled_endpoints_; }
+  void count_disabled() {
+    --enabled_endpoints_;
+    has_stale_waits_ = has_stale_waits_ || policy().forgets_no_endpoint;
+  }
   void remove_region() { --regions_; }
 
  private:
@@ -101,6 +104,7 @@ class OfiDomain final : public Domain {
   std::string last_nameless_error_;
   std::vector<OfiEndpoint*> endpoints_;
   size_t enabled_endpoints_ = 0;
+  bool has_stale_waits_ = false;  // fi_trywait must not be called any more
   size_t regions_ = 0;
 };
 
