@@ -287,7 +287,7 @@ export async function runInGuest(command, { timeoutSeconds = 600, peer } = {}) {
   const guests = [];
   const stop = () => {
     for (const guest of guests) guest.kill();
-    if (!process.env.KEEP) rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   };
   const onSignal = (signal) => {
     stop();

@@ -1,5 +1,5 @@
 /**
- * kill -9 on the server under load, restart on another port, again and again: every acknowledged event is there once, in
+ * The kill test of a provider: kill -9 on the server under load, restart on another port, again and again: every acknowledged event is there once, in
  * order, with the right bytes. DIASPORA_KILL_ROUNDS: rounds for each durability (default 20). DIASPORA_SEED: repeats a run.
  */
 import assert from 'node:assert/strict';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Driver, type Durability, fullData, type Producer, type TopicHandle } from '../../lib/index.js';
-import { providerName } from '../support/backends.js';
+import { type Kind, providerName, serverPlace } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
 import { startServer } from '../support/server-process.js';
 import { temporaryDirectory } from '../support/temporary.js';
@@ -113,35 +113,39 @@ async function verify(topic: TopicHandle<{ n: number }>, load: Load): Promise<vo
   }
 }
 
-for (const durability of ['os', 'sync'] as const satisfies Durability[]) {
-  test(`${rounds} rounds of kill -9, durability ${durability}, seed ${seed}`, { timeout: 600_000 }, async (t) => {
-    const directory = await temporaryDirectory(t);
-    const groupFile = join(directory, 'group.json');
-    const provider = await providerName('tcp');
-    const start = () => startServer(t, { data: join(directory, 'data'), groupFile, provider });
-    const random = makeRandom(seed);
-    let server = await start();
-    const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs: 60_000 });
-    await driver.createTopic('t', { partitions, durability });
-    const topic = await driver.openTopic<{ n: number }>('t');
-    const load = new Load(topic.producer());
-    const addresses = new Set<string>();
-    for (let round = 0; round < rounds; round += 1) {
-      const before = load.count;
-      while (load.count < before + 50) await sleep(1);
-      await sleep(random() * 60);
-      addresses.add(server.address);
-      await server.kill();
-      server = await start();
-    }
-    assert.ok(addresses.size > 1, 'the server came back on other ports');
-    await load.stop();
-    assert.deepEqual(load.failures, []);
-    assert.equal(load.count, load.pushed);
-    await verify(topic, load);
-    assert.ok(driver.counters().reconnects >= rounds);
-    await driver.close();
-    await server.close();
-    t.diagnostic(`${load.count} events acknowledged`);
-  });
+export function killRounds(kind: Kind): void {
+  for (const durability of ['os', 'sync'] as const satisfies Durability[]) {
+    test(`${kind}: ${rounds} rounds of kill -9, durability ${durability}, seed ${seed}`, {
+      timeout: 600_000,
+    }, async (t) => {
+      const directory = await temporaryDirectory(t);
+      const groupFile = join(directory, 'group.json');
+      const provider = await providerName(kind);
+      const start = () => startServer(t, { data: join(directory, 'data'), groupFile, provider, ...serverPlace(kind) });
+      const random = makeRandom(seed);
+      let server = await start();
+      const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs: 60_000 });
+      await driver.createTopic('t', { partitions, durability });
+      const topic = await driver.openTopic<{ n: number }>('t');
+      const load = new Load(topic.producer());
+      const addresses = new Set<string>();
+      for (let round = 0; round < rounds; round += 1) {
+        const before = load.count;
+        while (load.count < before + 50) await sleep(1);
+        await sleep(random() * 60);
+        addresses.add(server.address);
+        await server.kill();
+        server = await start();
+      }
+      assert.ok(addresses.size > 1, 'the server came back on other ports');
+      await load.stop();
+      assert.deepEqual(load.failures, []);
+      assert.equal(load.count, load.pushed);
+      await verify(topic, load);
+      assert.ok(driver.counters().reconnects >= rounds);
+      await driver.close();
+      await server.close();
+      t.diagnostic(`${load.count} events acknowledged`);
+    });
+  }
 }

@@ -25,10 +25,10 @@ export interface Backend {
   start(context: Pick<TestContext, 'after'>): Promise<Place>;
 }
 
-type Kind = 'tcp' | 'shm' | 'verbs';
+export type Kind = 'tcp' | 'shm' | 'verbs';
 
 /** Where the server listens: verbs is tested between the two addresses of DIASPORA_TEST_VERBS (`npm run test:rdma`). */
-function serverPlace(kind: Kind): { listen?: string; insecure?: boolean } {
+export function serverPlace(kind: Kind): { listen?: string; insecure?: boolean } {
   if (kind !== 'verbs') return {};
   const host = process.env['DIASPORA_TEST_VERBS']?.split(',')[1];
   if (host === undefined) throw new Error('DIASPORA_TEST_VERBS names no two addresses: use npm run test:rdma');

@@ -1,0 +1,3 @@
+import { killRounds } from './rounds.js';
+
+killRounds('tcp');
