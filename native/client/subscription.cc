@@ -119,6 +119,8 @@ void Subscription::send_credit() {
   const auto waiting = static_cast<uint32_t>(arrived_.size()) + untaken_ + granted_;
   credit.deliveries = options_.deliveries_ahead > waiting ? options_.deliveries_ahead - waiting : 0;
   auto windows = windows_->refill(line_.connection->domain());
+  // A limit on memory is met again after a new connection: the consumer is to hear of it.
+  if (!windows && windows.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return fail_all(windows.error());
   if (!windows) return line_.connection->drop({ErrorCode::k_FABRIC, windows.error().message});
   credit.windows = windows.take();
   if (!windows_->complete()) refill_later();

@@ -136,7 +136,9 @@ struct FabricOptions {
   // "auto", "local", "tcp" (the native tcp provider, whatever its name in this libfabric), "shm", "verbs", "cxi",
   // "efa", or an exact libfabric provider string.
   std::string provider = "auto";
-  std::string bind_address = "127.0.0.1";  // numeric IP of the interface on which peers reach this process
+  // Numeric IP of the interface on which peers reach this process; empty, "0.0.0.0" or "::": any. A provider that has
+  // no device there is not available: rdma adapters know nothing of 127.0.0.1, and must not open a way around it.
+  std::string bind_address = "127.0.0.1";
 };
 
 // Everything `options.provider` allows that works on this machine (tried with a 1 MiB loopback read on first use, then

@@ -72,9 +72,16 @@ class Pair {
   bool ok_ = false;
 };
 
+// Where the two sides are: on loopback. verbs: on the two addresses of DIASPORA_TEST_VERBS, "10.77.0.1,10.77.0.2".
+enum class Place { kA, kB };
+FabricOptions options_for(const std::string& provider, Place place);
+
+// `names`, and "verbs" where DIASPORA_TEST_VERBS says that there is a device.
+std::vector<std::string> with_verbs(std::vector<std::string> names);
+
 // The provider of that option name, or a failed test.
-Result<ProviderInfo> find_provider(const std::string& name);
-Result<Side> open_side(const ProviderInfo& provider);
+Result<ProviderInfo> find_provider(const std::string& name, Place place = Place::kA);
+Result<Side> open_side(const ProviderInfo& provider, Place place = Place::kA);
 
 // Receives one message on `to` from `from` and checks its bytes.
 void exchange_message(Pair* pair, Side* from, Side* to, size_t bytes);

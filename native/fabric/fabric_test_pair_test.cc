@@ -1,4 +1,5 @@
 // Implementation of fabric_test_pair.h; named as a test because only tests are built from it.
+#include <cstdlib>
 #include <numeric>
 
 #include "fabric/fabric_test_pair.h"
@@ -27,18 +28,32 @@ void fill_pattern(std::vector<uint8_t>* bytes, uint64_t seed) {
   }
 }
 
-Result<ProviderInfo> find_provider(const std::string& name) {
+FabricOptions options_for(const std::string& provider, Place place) {
   FabricOptions options;
-  options.provider = name;
-  Result<std::vector<ProviderInfo>> found = discover_providers(options);
+  options.provider = provider;
+  const char* const addresses = std::getenv("DIASPORA_TEST_VERBS");
+  if (!provider.starts_with("verbs") || addresses == nullptr) return options;
+  const std::string both = addresses;
+  const size_t comma = both.find(',');
+  options.bind_address = place == Place::kA ? both.substr(0, comma) : both.substr(comma + 1);
+  return options;
+}
+
+std::vector<std::string> with_verbs(std::vector<std::string> names) {
+  if (std::getenv("DIASPORA_TEST_VERBS") != nullptr) names.emplace_back("verbs");
+  return names;
+}
+
+Result<ProviderInfo> find_provider(const std::string& name, Place place) {
+  Result<std::vector<ProviderInfo>> found = discover_providers(options_for(name, place));
   if (!found) return found.status();
   if (found.value().empty()) return {ErrorCode::k_PROVIDER_UNAVAILABLE, "nothing found for " + name};
   return found.value().front();
 }
 
-Result<Side> open_side(const ProviderInfo& provider) {
+Result<Side> open_side(const ProviderInfo& provider, Place place) {
   Side side;
-  Result<std::unique_ptr<Domain>> domain = open_domain(provider, FabricOptions{});
+  Result<std::unique_ptr<Domain>> domain = open_domain(provider, options_for(provider.name, place));
   if (!domain) return domain.status();
   side.domain = domain.take();
   Result<std::unique_ptr<Endpoint>> endpoint = side.domain->create_endpoint();
@@ -48,14 +63,14 @@ Result<Side> open_side(const ProviderInfo& provider) {
 }
 
 Pair::Pair(const std::string& provider) {
-  const Result<ProviderInfo> info = find_provider(provider);
-  EXPECT_TRUE(info.ok()) << (info.ok() ? "" : info.error().message);
-  if (!info) return;
-  for (Side* side : {&a, &b}) {
-    Result<Side> opened = open_side(info.value());
+  for (const Place place : {Place::kA, Place::kB}) {
+    const Result<ProviderInfo> info = find_provider(provider, place);
+    EXPECT_TRUE(info.ok()) << (info.ok() ? "" : info.error().message);
+    if (!info) return;
+    Result<Side> opened = open_side(info.value(), place);
     EXPECT_TRUE(opened.ok()) << (opened.ok() ? "" : opened.error().message);
     if (!opened) return;
-    *side = opened.take();
+    (place == Place::kA ? a : b) = opened.take();
   }
   EXPECT_TRUE(a.endpoint->connect(b.endpoint->address().value()).ok());
   EXPECT_TRUE(b.endpoint->connect(a.endpoint->address().value()).ok());

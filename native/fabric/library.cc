@@ -36,6 +36,9 @@ void set_environment_defaults() {
   constexpr int kKeepExisting = 0;
   DIASPORA_CHECK(setenv("FI_MR_CACHE_MONITOR", "disabled", kKeepExisting) == 0);
   DIASPORA_CHECK(setenv("FI_EFA_ENABLE_SHM_TRANSFER", "0", kKeepExisting) == 0);
+  // How many peers an endpoint is to expect. Ours have one. ofi_rxm makes the completion queue of an endpoint 256 times
+  // this long, pinned on real adapters; its default of 256 is more than Soft-RoCE can have (32767 entries).
+  DIASPORA_CHECK(setenv("FI_UNIVERSE_SIZE", "16", kKeepExisting) == 0);
 }
 
 template <typename Function>

@@ -1,5 +1,7 @@
 #include "fabric/ofi_discovery.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <sys/uio.h>
@@ -37,6 +39,22 @@ void fill_hints(fi_info* hints, const ProviderPolicy& policy) {
   hints->fabric_attr->prov_name = strdup(policy.name.c_str());  // fi_freeinfo frees it
 }
 
+bool is_any_address(const std::string& address) { return address.empty() || address == "0.0.0.0" || address == "::"; }
+
+// Does `info` belong to the interface with this address? verbs, asked for an address that no adapter has (127.0.0.1),
+// offers all adapters.
+bool has_address(const fi_info& info, const std::string& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  const auto* socket_address = static_cast<const sockaddr*>(info.src_addr);
+  if (socket_address == nullptr) return false;
+  if (socket_address->sa_family == AF_INET && info.src_addrlen >= sizeof(sockaddr_in)) {
+    inet_ntop(AF_INET, &static_cast<const sockaddr_in*>(info.src_addr)->sin_addr, text, sizeof(text));
+  } else if (socket_address->sa_family == AF_INET6 && info.src_addrlen >= sizeof(sockaddr_in6)) {
+    inet_ntop(AF_INET6, &static_cast<const sockaddr_in6*>(info.src_addr)->sin6_addr, text, sizeof(text));
+  }
+  return address.substr(0, address.find('%')) == text;
+}
+
 // The provider's fi_info for the interface that `bind_address` names. The name must match exactly: asking 1.17 for
 // "tcp" also gives "tcp;ofi_rxm".
 Result<ProviderChoice> choose(const Library& library, const ProviderPolicy& policy, const std::string& bind_address) {
@@ -46,18 +64,21 @@ Result<ProviderChoice> choose(const Library& library, const ProviderPolicy& poli
   fill_hints(hints.get(), policy);
   const SignalGuard guard;
   fi_info* found = nullptr;
-  const int rc = policy.named_by_ip ? library.getinfo(library.api_version, bind_address.c_str(), nullptr, FI_SOURCE,
-                                                      hints.get(), &found)
-                                    : library.getinfo(library.api_version, nullptr, nullptr, 0, hints.get(), &found);
+  const bool by_ip = policy.named_by_ip && !is_any_address(bind_address);
+  const int rc =
+      by_ip ? library.getinfo(library.api_version, bind_address.c_str(), nullptr, FI_SOURCE, hints.get(), &found)
+            : library.getinfo(library.api_version, nullptr, nullptr, 0, hints.get(), &found);
   if (rc != 0) return {ErrorCode::k_PROVIDER_UNAVAILABLE, policy.name + ": " + library.error_text(rc)};
   const InfoPtr list(found, free_info);
   for (const fi_info* info = list.get(); info != nullptr; info = info->next) {
     if (policy.name != info->fabric_attr->prov_name) continue;
+    if (by_ip && !has_address(*info, bind_address)) continue;
     ProviderChoice choice{&library, policy, InfoPtr(library.dupinfo(info), free_info)};
     if (choice.info == nullptr) return {ErrorCode::k_RESOURCE_EXHAUSTED, "no memory for a provider's description"};
     return choice;
   }
-  return {ErrorCode::k_PROVIDER_UNAVAILABLE, policy.name + ": not in this libfabric"};
+  return {ErrorCode::k_PROVIDER_UNAVAILABLE,
+          policy.name + (by_ip ? ": no device at " + bind_address : ": not in this libfabric")};
 }
 
 bool has_ptrace_capability() {
@@ -135,9 +156,10 @@ Result<std::vector<ProviderInfo>> discover_ofi_providers(const FabricOptions& op
     }
   }
   if (!working.empty()) return working;
-  return {ErrorCode::k_PROVIDER_UNAVAILABLE, "no provider works for '" + options.provider + "' on " +
-                                                 options.bind_address + " with libfabric " +
-                                                 library.value()->version_text() + ": " + reasons};
+  return {ErrorCode::k_PROVIDER_UNAVAILABLE,
+          "no provider works for '" + options.provider + "' on " +
+              (is_any_address(options.bind_address) ? "any interface" : options.bind_address) + " with libfabric " +
+              library.value()->version_text() + ": " + reasons};
 }
 
 Result<std::unique_ptr<Domain>> open_ofi_domain(const ProviderInfo& provider, const FabricOptions& options) {

@@ -1,5 +1,7 @@
 #include "fabric/ofi_domain.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -41,6 +43,15 @@ uint64_t access_flags(Access access) {
   return local;
 }
 
+// What to do about a process that may not lock more memory, or nothing where it may. Adapters pin what is registered.
+std::string locked_memory_remedy() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
+  return "; this process may lock " + std::to_string(limit.rlim_cur / 1024) +
+         " KiB of memory: raise it with `ulimit -l unlimited`, memlock in /etc/security/limits.conf, or "
+         "LimitMEMLOCK=infinity in the systemd unit";
+}
+
 }  // namespace
 
 OfiDomain::OfiDomain(ProviderChoice choice) : choice_(std::move(choice)), provider_(describe(choice_)) {}
@@ -54,8 +65,10 @@ Result<std::unique_ptr<OfiDomain>> OfiDomain::open(ProviderChoice choice) {
   return domain;
 }
 
-Status OfiDomain::failed(const char* what, int64_t code) const {
-  return {ErrorCode::k_FABRIC, provider_.name + ": " + what + ": " + library().error_text(code)};
+Status OfiDomain::failed(const std::string& what, int64_t code) const {
+  std::string text = provider_.name + ": " + what + ": " + library().error_text(code);
+  if (code != -FI_ENOMEM) return {ErrorCode::k_FABRIC, std::move(text)};
+  return {ErrorCode::k_RESOURCE_EXHAUSTED, text + locked_memory_remedy()};
 }
 
 Status OfiDomain::open_objects() {
@@ -155,8 +168,7 @@ Result<FidPtr<fid_mr>> OfiDomain::register_fid(void* base, size_t bytes, uint64_
     if (rc == 0) return FidPtr<fid_mr>(registered);
     if (rc != -FI_ENOKEY) break;
   }
-  return {ErrorCode::k_FABRIC,
-          provider_.name + ": fi_mr_reg of " + std::to_string(bytes) + " bytes: " + library().error_text(rc)};
+  return failed("fi_mr_reg of " + std::to_string(bytes) + " bytes", rc);
 }
 
 size_t OfiDomain::progress() {
@@ -169,6 +181,8 @@ bool OfiDomain::prepare_wait() {
   if (!completions_.empty()) return false;
   if (wait_fd_ < 0) return active_ == 0;
   if (wait_set_ != nullptr) return fi_wait(wait_set_.get(), 0) == -FI_ETIMEDOUT;
+  // Without an endpoint nothing can come.
+  if (has_stale_waits_) return enabled_endpoints_ == 0;
   fid* waited = &queue_->fid;
   return fi_trywait(fabric_.get(), &waited, 1) == FI_SUCCESS;
 }
@@ -201,8 +215,10 @@ void OfiDomain::read_error() {
   const ssize_t count = fi_cq_readerr(queue_.get(), &entry.value, 0);
   if (count != 1) return;
   char buffer[128] = {};
-  const char* reason =
-      fi_cq_strerror(queue_.get(), entry.value.prov_errno, entry.value.err_data, buffer, sizeof(buffer));
+  // ofi_rxm asks an endpoint of the queue for the text, and crashes when there is none.
+  const char* reason = enabled_endpoints_ == 0 ? nullptr
+                                               : fi_cq_strerror(queue_.get(), entry.value.prov_errno,
+                                                                entry.value.err_data, buffer, sizeof(buffer));
   std::string text = provider_.name + ": " + library().error_text(entry.value.err);  // err is negative at times (shm)
   if (reason != nullptr && *reason != 0) text += ": " + std::string(reason);
   if (entry.value.op_context == nullptr) {

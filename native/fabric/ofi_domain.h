@@ -49,6 +49,8 @@ class OfiDomain final : public Domain {
   fid_av* shared_addresses() const { return addresses_.get(); }
   Result<FidPtr<fid_av>> open_addresses() const;
   bool has_mr_mode(uint64_t bit) const { return (static_cast<uint64_t>(info()->domain_attr->mr_mode) & bit) != 0; }
+  // The error of a call that returned `code`. RESOURCE_EXHAUSTED, with the remedy, where memory may not be pinned.
+  Status failed(const std::string& what, int64_t code) const;
   SlotPool* slots() { return &slots_; }
   CompletionList* completions() { return &completions_; }
   size_t* active_counter() { return &active_; }
@@ -65,6 +67,12 @@ class OfiDomain final : public Domain {
   // Called by endpoints and regions as they come and go. Under FI_MR_ENDPOINT a region is bound to the newest endpoint.
   void add_endpoint(OfiEndpoint* endpoint);
   void remove_endpoint(OfiEndpoint* endpoint);
+  // libfabric endpoints on the queue.
+  void count_enabled() { ++enabled_endpoints_; }
+  void count_disabled() {
+    --enabled_endpoints_;
+    has_stale_waits_ = has_stale_waits_ || policy().forgets_no_endpoint;
+  }
   void remove_region() { --regions_; }
 
  private:
@@ -75,7 +83,6 @@ class OfiDomain final : public Domain {
   Status open_objects();
   Status open_queue();
   Status open_wait_set();
-  Status failed(const char* what, int64_t code) const;
   bool read_entries();
   void read_error();
   void finish(void* context, OperationResult result);
@@ -96,6 +103,8 @@ class OfiDomain final : public Domain {
   uint64_t nameless_errors_ = 0;
   std::string last_nameless_error_;
   std::vector<OfiEndpoint*> endpoints_;
+  size_t enabled_endpoints_ = 0;
+  bool has_stale_waits_ = false;  // fi_trywait must not be called any more
   size_t regions_ = 0;
 };
 

@@ -70,10 +70,6 @@ Result<std::unique_ptr<Endpoint>> OfiEndpoint::create(OfiDomain* domain) {
 }
 
 Status OfiEndpoint::open() {
-  const Library& library = domain_->library();
-  const auto failed = [&](const char* what, int rc) {
-    return Status(ErrorCode::k_FABRIC, domain_->provider().name + ": " + what + ": " + library.error_text(rc));
-  };
   addresses_ = domain_->shared_addresses();
   if (addresses_ == nullptr) {
     Result<FidPtr<fid_av>> opened = domain_->open_addresses();
@@ -83,14 +79,16 @@ Status OfiEndpoint::open() {
   }
   fid_ep* endpoint = nullptr;
   int rc = fi_endpoint(domain_->domain(), domain_->info(), &endpoint, nullptr);
-  if (rc != 0) return failed("fi_endpoint", rc);
+  if (rc != 0) return domain_->failed("fi_endpoint", rc);
   endpoint_.reset(endpoint);
   rc = fi_ep_bind(endpoint, &addresses_->fid, 0);
-  if (rc != 0) return failed("fi_ep_bind of the address table", rc);
+  if (rc != 0) return domain_->failed("fi_ep_bind of the address table", rc);
   rc = fi_ep_bind(endpoint, &domain_->queue()->fid, FI_TRANSMIT | FI_RECV);
-  if (rc != 0) return failed("fi_ep_bind of the completion queue", rc);
+  if (rc != 0) return domain_->failed("fi_ep_bind of the completion queue", rc);
+  domain_->count_enabled();
+  has_queue_ = true;
   rc = fi_enable(endpoint);
-  if (rc != 0) return failed("fi_enable", rc);
+  if (rc != 0) return domain_->failed("fi_enable", rc);
   if (domain_->policy().leaves_files) {
     const Result<std::vector<uint8_t>> own = address();
     if (!own) return own.status();
@@ -273,6 +271,7 @@ void OfiEndpoint::close() {
     for (const std::weak_ptr<Registration>& bound : bound_) {
       if (const std::shared_ptr<Registration> registration = bound.lock()) registration->fid.reset();
     }
+    if (std::exchange(has_queue_, false)) domain_->count_disabled();
     endpoint_.reset();  // from here on the provider touches none of the operations' memory
     own_addresses_.reset();
     if (!shm_name_.empty()) forget_shm_file(shm_name_);

@@ -58,6 +58,7 @@ class OfiEndpoint final : public Endpoint {
   const std::shared_ptr<InFlight> in_flight_;
   FidPtr<fid_av> own_addresses_;
   FidPtr<fid_ep> endpoint_;
+  bool has_queue_ = false;
   fid_av* addresses_ = nullptr;  // own_addresses_ or the domain's
   fi_addr_t peer_ = FI_ADDR_UNSPEC;
   std::vector<std::weak_ptr<Registration>> bound_;

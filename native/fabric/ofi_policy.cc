@@ -35,6 +35,8 @@ ProviderPolicy verbs() {
   policy.message_bytes_max = kRxmMessageBytes;
   policy.named_by_ip = true;
   policy.queue_size = kRxmQueue;
+  policy.forgets_no_endpoint = true;
+  policy.domain_per_session = true;
   return policy;
 }
 
@@ -88,6 +90,8 @@ ProviderPolicy tcp_over_rxm(bool automatic) {
   policy.wait_object = WaitObject::kQueue;
   policy.automatic = automatic;
   policy.queue_size = kRxmQueue;
+  policy.forgets_no_endpoint = true;
+  policy.domain_per_session = true;
   return policy;
 }
 

@@ -1,6 +1,7 @@
 // Everything that differs between providers, as data: one row each. No other code asks for a provider's name.
 //
-// Rows that no machine of ours has (verbs, efa, cxi) come from libfabric's manual pages and sources.
+// Rows that no machine of ours has (efa, cxi) come from libfabric's manual pages and sources; verbs was run on
+// Soft-RoCE.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +33,9 @@ struct ProviderPolicy {
   // Name a peer of this very process so that the provider takes it for one of another (see OfiEndpoint::connect).
   bool disguises_own_process = false;
   bool nameless_rma_errors = false;  // a read that fails at once is reported without its context
-  bool own_address_table = false;    // one address table for each endpoint, else one for the domain
+  // ofi_rxm leaves a closed endpoint in the wait list of its queue (rxm_ep_close, 1.17): fi_trywait would follow it.
+  bool forgets_no_endpoint = false;
+  bool own_address_table = false;  // one address table for each endpoint, else one for the domain
   // Sessions share no domain: see ProviderInfo::domain_per_session.
   bool domain_per_session = false;
   size_t queue_size = 0;  // transmit and receive queue of an endpoint; 0 = the provider's default

@@ -1,5 +1,7 @@
 #include "fabric/ofi_probe.h"
 
+#include <sys/mman.h>
+
 #include <memory>
 #include <vector>
 
@@ -14,6 +16,9 @@ namespace {
 // A first connection takes up to 0.3 s; 5 s is broken.
 constexpr int64_t kDeadlineMs = 5000;
 constexpr size_t kReadBytes = size_t{1} << 20;
+// Where memory is pinned, a process that may not pin this much is of no use: a server registers 64 MiB at a time, a
+// consumer windows of many MiB.
+constexpr size_t kPinnedBytesMin = size_t{128} << 20;
 
 class ProbeOperation final : public Operation {
  public:
@@ -33,6 +38,7 @@ class ProviderProbe {
 
  private:
   Status open();
+  Status pin_enough();
   template <typename Post>
   Status perform(const char* what, Post post);
 
@@ -66,6 +72,16 @@ Status ProviderProbe::open() {
   return {};
 }
 
+// Room is only asked for where registering costs any.
+Status ProviderProbe::pin_enough() {
+  if (!domain_->needs_local_registration()) return {};
+  void* const memory = mmap(nullptr, kPinnedBytesMin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return {ErrorCode::k_RESOURCE_EXHAUSTED, "no memory for the self-test"};
+  const Status registered = domain_->register_memory(memory, kPinnedBytesMin, Access::kLocal).status();
+  DIASPORA_CHECK(munmap(memory, kPinnedBytesMin) == 0);
+  return registered;
+}
+
 // Posts, and drives the domain until the operation is complete.
 template <typename Post>
 Status ProviderProbe::perform(const char* what, Post post) {
@@ -89,6 +105,7 @@ Status ProviderProbe::perform(const char* what, Post post) {
 
 Status ProviderProbe::run() {
   if (const Status opened = open(); !opened) return opened;
+  if (const Status pinned = pin_enough(); !pinned) return pinned;
   uint64_t state = random_u64();
   for (uint8_t& byte : exposed_) {
     state = state * 6364136223846793005u + 1442695040888963407u;

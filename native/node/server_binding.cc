@@ -39,6 +39,7 @@ Payload report_fabric(const std::string& provider) {
   FabricReport report{fabric::library_info(), {}};
   fabric::FabricOptions options;
   options.provider = provider;
+  options.bind_address = "";
   Result<std::vector<fabric::ProviderInfo>> found = fabric::discover_providers(options);
   if (found.ok()) {
     report.providers = found.take();

@@ -98,8 +98,10 @@ void Session::on_frame(const wire::FrameHeader& header, std::span<const uint8_t>
   if (!status) close(status.error());
 }
 
-// The best provider that both sides have. Same-host ones only when both are on one host.
-Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& hello) const {
+// Opens the best provider that both sides have and that works on the interface by which this client came. Same-host
+// ones only when both are on one host.
+Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& hello) {
+  std::string refused;
   const bool same_process = hello.process == process_identity();
   const bool same_host = hello.host_identity == fabric::host_identity();
   for (const fabric::ProviderInfo& own : core_->providers) {
@@ -108,12 +110,19 @@ Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& he
     if (own.same_host_only && own.name != "local" && same_process) continue;
     const bool shared = std::any_of(hello.providers.begin(), hello.providers.end(),
                                     [&](const wire::OfferedProvider& p) { return p.family == own.family; });
-    if (shared) return own;
+    if (!shared) continue;
+    Result<std::shared_ptr<ServedDomain>> domain = core_->domain(own, bind_address_);
+    if (domain) {
+      domain_ = domain.take();
+      return own;
+    }
+    if (domain.error().code != ErrorCode::k_PROVIDER_UNAVAILABLE) return domain.error();
+    refused += "; " + domain.error().message;
   }
   std::string offered;
   for (const wire::OfferedProvider& p : hello.providers) offered += " " + p.name + " (" + p.family + ")";
   return {ErrorCode::k_PROVIDER_UNAVAILABLE,
-          "client and server share no fabric provider; the client offers:" + offered};
+          "client and server share no fabric provider; the client offers:" + offered + refused};
 }
 
 Status Session::greet(std::span<const uint8_t> payload) {
@@ -125,9 +134,6 @@ Status Session::greet(std::span<const uint8_t> payload) {
   }
   const Result<fabric::ProviderInfo> provider = choose_provider(hello.value());
   if (!provider) return provider.status();
-  Result<std::shared_ptr<ServedDomain>> domain = core_->domain(provider.value(), bind_address_);
-  if (!domain) return domain.status();
-  domain_ = domain.take();
   client_ = hello.value().client;
   hooks_.on_identified(this);
   message_bytes_ = static_cast<uint32_t>(

@@ -48,7 +48,7 @@ class Session {
   void on_frame(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Status greet(std::span<const uint8_t> payload);
   Status attach(std::span<const uint8_t> payload);
-  Result<fabric::ProviderInfo> choose_provider(const wire::HelloFrame& hello) const;
+  Result<fabric::ProviderInfo> choose_provider(const wire::HelloFrame& hello);
   void on_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Result<std::vector<uint8_t>> request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Status subscribe(const wire::SubscribeFrame& frame);

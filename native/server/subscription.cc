@@ -310,14 +310,17 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
     Result<BufferRef> buffer = core_->allocate(head.size());
     if (!buffer) return fail(cursor, buffer.error());
     std::copy(head.begin(), head.end(), buffer.value()->data());
-    write_to_window(outgoing, message.head, {buffer.value()->data(), head.size()}, buffer.value());
+    const Status written =
+        write_to_window(outgoing, message.head, {buffer.value()->data(), head.size()}, buffer.value());
+    if (!written) return fail(cursor, written.error());
   }
   if (message.data.kind == wire::Placement::Kind::kInline) {
     outgoing->body.insert(outgoing->body.end(), slice.data().begin(), slice.data().end());
     core_->counters.data_bytes_copied += slice.data_bytes();
   } else if (message.data.kind == wire::Placement::Kind::kWindow) {
+    const Status written = write_to_window(outgoing, message.data, slice.data(), slice.batch->buffer);
+    if (!written) return fail(cursor, written.error());
     core_->counters.data_bytes_by_rma += slice.data_bytes();
-    write_to_window(outgoing, message.data, slice.data(), slice.batch->buffer);
   }
   if (options_.full_data) core_->counters.data_bytes += slice.data_bytes();
   core_->counters.events_consumed += count;
@@ -329,15 +332,14 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   flush_ready();
 }
 
-void Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
-                                   std::span<const uint8_t> bytes, const BufferRef& buffer) {
+Status Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
+                                     std::span<const uint8_t> bytes, const BufferRef& buffer) {
   const auto window = std::find_if(windows_.begin(), windows_.end(),
                                    [&](const wire::Window& w) { return w.id == placement.window_id; });
   DIASPORA_CHECK(window != windows_.end());
   std::shared_ptr<fabric::MemoryRegion> temporary;
   const auto region = domain_->regions.region_of(*buffer, &temporary);
-  // Registration of memory that RMA reads have used already cannot fail for a reason that the session survives.
-  DIASPORA_CHECK(region.ok());
+  if (!region) return region.status();
   outgoing->buffers.push_back(buffer);
   if (temporary != nullptr) outgoing->regions.push_back(std::move(temporary));
   ++outgoing->writes_left;
@@ -348,6 +350,7 @@ void Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, co
                  flush_ready();
                  pump();
                });
+  return {};
 }
 
 void Subscription::flush_ready() {

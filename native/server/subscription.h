@@ -55,8 +55,8 @@ class Subscription {
   void read_later(Cursor* cursor);
   bool choose_placement(Slice* slice, wire::DeliveryMessage* message);
   void send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
-  void write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
-                       std::span<const uint8_t> bytes, const BufferRef& buffer);
+  Status write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
+                         std::span<const uint8_t> bytes, const BufferRef& buffer);
   void flush_ready();
   void fail(Cursor* cursor, const Error& error);
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 
 namespace diaspora::session {
 
@@ -83,6 +84,10 @@ struct Link::Impl {
   void finish_piece(Piece* piece, const Error& error);
   void fail(Error error);
   void close();
+  void watch_progress();
+  void check_progress();
+  // What the fabric or the peer still owes us; posted receives do not count.
+  bool is_waiting() const { return work_left() || sends_free.size() < sends.size() || pieces_posted > 0; }
   void ring() {
     if (!domain->provider().has_wait_fd) control->ring_doorbell();
   }
@@ -110,6 +115,9 @@ struct Link::Impl {
   size_t bytes_posted = 0;
   uint64_t rma_bytes_in_flight = 0;
   Reactor::TimerId retry_timer = 0;
+  Reactor::TimerId progress_timer = 0;
+  int64_t stuck_ms = 0;
+  int64_t last_progress_ms = 0;  // when an operation was last accepted or completed
   std::unique_ptr<fabric::Endpoint> endpoint;
   bool started = false;
   bool failed = false;
@@ -120,6 +128,7 @@ Status Link::Impl::start(std::span<const uint8_t> peer_address, const Options& o
   DIASPORA_CHECK(endpoint != nullptr && !started);
   control = control_in;
   message_bytes = options.message_bytes;
+  stuck_ms = options.stuck_ms;
   const size_t memory_bytes = message_bytes * (options.receives + kSendSlots);
   memory = std::make_unique_for_overwrite<uint8_t[]>(memory_bytes);
   if (domain->needs_local_registration()) {
@@ -199,11 +208,31 @@ void Link::Impl::pump() {
   pump_receives();
   pump_sends();
   pump_pieces();
+  watch_progress();
   if (!work_left() || failed || retry_timer != 0) return;
   retry_timer = reactor->call_after_ms(kRetryMs, [this] {
     retry_timer = 0;
     pump();
   });
+}
+
+// Armed while something is owed: an idle link has no timer.
+void Link::Impl::watch_progress() {
+  if (progress_timer != 0 || failed || !is_waiting()) return;
+  last_progress_ms = monotonic_ms();
+  progress_timer = reactor->call_after_ms(stuck_ms, [this] { check_progress(); });
+}
+
+void Link::Impl::check_progress() {
+  progress_timer = 0;
+  if (failed || closed || !is_waiting()) return;
+  const int64_t left_ms = last_progress_ms + stuck_ms - monotonic_ms();
+  if (left_ms > 0) {
+    progress_timer = reactor->call_after_ms(left_ms, [this] { check_progress(); });
+    return;
+  }
+  fail({ErrorCode::k_FABRIC, domain->provider().name + ": nothing moved for " + std::to_string(stuck_ms / 1000) +
+                                 " s although the peer is to answer; the network or the peer is lost"});
 }
 
 void Link::Impl::pump_receives() {
@@ -226,6 +255,7 @@ void Link::Impl::pump_sends() {
     if (result == fabric::PostResult::kBusy) break;
     if (result == fabric::PostResult::kFailed) return fail(endpoint->failure());
     sends_to_post.pop_front();
+    last_progress_ms = monotonic_ms();
   }
   if (tried) ring();
 }
@@ -244,6 +274,7 @@ void Link::Impl::pump_pieces() {
     pieces_to_post.pop_front();
     ++pieces_posted;
     bytes_posted += piece->bytes;
+    last_progress_ms = monotonic_ms();
     // A delivery-complete write may need the peer's help; a read is done by the initiator alone.
     if (!piece->is_read) ring();
   }
@@ -262,6 +293,7 @@ void Link::Impl::on_received(Receive* receive, const fabric::OperationResult& re
 void Link::Impl::on_sent(Send* send, const fabric::OperationResult& result) {
   if (closed || failed) return;
   if (result.code != ErrorCode::kOk) return fail({ErrorCode::k_FABRIC, "sending failed: " + result.detail});
+  last_progress_ms = monotonic_ms();
   if (queue.empty()) {
     sends_free.push_back(send);
   } else {
@@ -277,6 +309,7 @@ void Link::Impl::on_piece(Piece* raw, const fabric::OperationResult& result) {
   std::unique_ptr<Piece> piece(raw);
   --pieces_posted;
   bytes_posted -= piece->bytes;
+  last_progress_ms = monotonic_ms();
   Error error;
   if (result.code != ErrorCode::kOk) error = {result.code, "moving event data failed: " + result.detail};
   finish_piece(piece.get(), error);
@@ -313,6 +346,7 @@ void Link::Impl::close() {
   if (closed) return;
   closed = true;
   if (retry_timer != 0) reactor->cancel(std::exchange(retry_timer, 0));
+  if (progress_timer != 0) reactor->cancel(std::exchange(progress_timer, 0));
   if (endpoint != nullptr) endpoint->close();
   while (!pieces_to_post.empty()) {
     const std::unique_ptr<Piece> piece = std::move(pieces_to_post.front());

@@ -47,6 +47,10 @@ class Link {
   struct Options {
     uint32_t message_bytes = 0;  // size of each receive
     uint32_t receives = 0;       // how many are kept posted
+    // The link fails when operations are owed and none was accepted or completed for so long. Several fabrics say
+    // nothing of a peer or cable that is silently gone, and refuse posts to a dead one with `busy` for ever. Longer
+    // than the 17 s in which an adapter itself gives up.
+    int64_t stuck_ms = 20'000;
   };
 
   Link(Reactor* reactor, fabric::Domain* domain, Handler handler);

@@ -268,6 +268,26 @@ TEST_F(SessionTest, a_wrong_key_fails_the_transfer_and_the_link) {
   EXPECT_EQ(failed.get().code, ErrorCode::k_FABRIC);
 }
 
+// The peer has an endpoint, but nothing posts its receives: as with a peer whose network is gone, no error comes.
+TEST_F(SessionTest, a_link_on_which_nothing_moves_fails) {
+  const std::vector<uint8_t> b = b_.open_link();
+  static_cast<void>(a_.open_link());
+  a_.run([&] {
+    Link::Options options;
+    options.message_bytes = 4096;
+    options.receives = 4;
+    options.stuck_ms = 50;
+    ASSERT_TRUE(a_.link->start(b, options, a_.channel.get()));
+    const std::vector<uint8_t> message(4096);
+    for (int i = 0; i < 20'000; ++i) a_.link->send(message);
+  });
+  auto failed = a_.link_failed.get_future();
+  ASSERT_EQ(failed.wait_for(20s), std::future_status::ready);
+  const Error error = failed.get();
+  EXPECT_EQ(error.code, ErrorCode::k_FABRIC);
+  EXPECT_NE(error.message.find("nothing moved"), std::string::npos) << error.message;
+}
+
 TEST_F(SessionTest, closing_completes_what_is_in_flight_exactly_once) {
   join_links();
   std::vector<uint8_t> remote(size_t{64} << 20);

@@ -25,10 +25,20 @@ export interface Backend {
   start(context: Pick<TestContext, 'after'>): Promise<Place>;
 }
 
+export type Kind = 'tcp' | 'shm' | 'verbs';
+
+/** Where the server listens: verbs is tested between the two addresses of DIASPORA_TEST_VERBS (`npm run test:rdma`). */
+export function serverPlace(kind: Kind): { listen?: string; insecure?: boolean } {
+  if (kind !== 'verbs') return {};
+  const host = process.env['DIASPORA_TEST_VERBS']?.split(',')[1];
+  if (host === undefined) throw new Error('DIASPORA_TEST_VERBS names no two addresses: use npm run test:rdma');
+  return { listen: `${host}:0`, insecure: true };
+}
+
 /** The exact name of the provider of a family here: native tcp is 'net' in libfabric 1.17 and 'tcp' from 1.18. */
-export async function providerName(kind: 'tcp' | 'shm'): Promise<string> {
+export async function providerName(kind: Kind): Promise<string> {
   const { library, providers } = await fabricInfo();
-  const family = kind === 'tcp' ? 'xnet' : 'shm';
+  const family = kind === 'tcp' ? 'xnet' : kind;
   const found = providers.find((provider) => provider.family.startsWith(family));
   if (found === undefined) throw new Error(`no ${kind} provider here: ${JSON.stringify({ library, providers })}`);
   return found.name;
@@ -49,13 +59,13 @@ function embedded(manager: PartitionManager): Backend {
   };
 }
 
-function remote(kind: 'tcp' | 'shm', manager: PartitionManager): Backend {
+function remote(kind: Kind, manager: PartitionManager): Backend {
   return {
     name: `server, ${kind}, ${manager}`,
     start: async (context) => {
       const provider = await providerName(kind);
       const data = manager === 'log' ? { data: await temporaryDirectory(context) } : {};
-      const server = await startServer(context, { provider, ...data });
+      const server = await startServer(context, { provider, ...serverPlace(kind), ...data });
       const servers = [server.address];
       return {
         server,
@@ -73,6 +83,7 @@ export const backends = {
   tcpLog: remote('tcp', 'log'),
   tcpMemory: remote('tcp', 'memory'),
   shmLog: remote('shm', 'log'),
+  verbsLog: remote('verbs', 'log'),
 } as const satisfies Record<string, Backend>;
 
 export function movedByRma(

@@ -1,0 +1,56 @@
+// `npm run test:rdma`: every transfer path over verbs queue pairs, between two RDMA devices. Where this machine has no
+// two of its own (DIASPORA_TEST_VERBS=ADDRESS,ADDRESS names them), in a guest that has (tools/rdma-vm.mjs).
+//
+// Where a guest is impossible it says so and succeeds, but not in CI (CI=true): there the packages are installed, and
+// what is still missing is a failure.
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { missingPackages, prepare, runInGuest } from './rdma-vm.mjs';
+import { buildNative, root, runMain, runQuiet, SetupError, setUp } from './setup.mjs';
+
+const isCi = process.env['CI'] === 'true';
+const script = join(root, 'test/rdma/run.sh');
+
+/** Far above the 10 minutes that it takes on an idle machine of two cores: a watchdog. */
+const timeoutSeconds = 3600;
+
+function installPackages() {
+  const missing = missingPackages();
+  if (missing.length === 0) return;
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args) => {
+    const [command, ...rest] = [...sudo, 'apt-get', ...args];
+    runQuiet(command, rest, { env });
+  };
+  apt('update');
+  apt('install', '-y', '--no-install-recommends', ...missing);
+}
+
+function runHere() {
+  return new Promise((resolve, reject) => {
+    const child = spawn('bash', [script], { cwd: root, stdio: 'inherit' });
+    child.once('error', reject).once('close', (code) => resolve(code ?? 1));
+  });
+}
+
+async function runThere() {
+  if (isCi) installPackages();
+  const reason = prepare();
+  if (reason === undefined) {
+    return await runInGuest(`DIASPORA_TEST_VERBS=10.77.0.1,10.77.0.2 bash '${script}'`, { timeoutSeconds });
+  }
+  if (isCi) throw new SetupError(`test:rdma: ${reason}`);
+  const line = '!'.repeat(100);
+  process.stderr.write(`${line}\n!! SKIPPED, nothing was tested over RDMA: ${reason}\n${line}\n`);
+  return 0;
+}
+
+await runMain(async () => {
+  setUp({ tests: true });
+  buildNative('build-test', { DIASPORA_SANITIZE: '', DIASPORA_BENCH: 'OFF' });
+  process.chdir(root);
+  const status = await (process.env['DIASPORA_TEST_VERBS'] === undefined ? runThere() : runHere());
+  if (status !== 0) process.stderr.write(`test:rdma: FAILED (exit status ${status})\n`);
+  return status;
+});
