@@ -56,6 +56,10 @@ export function missingPackages() {
   return Object.keys(packages).filter((name) => !packages[name].some((file) => existsSync(file)));
 }
 
+export function hasKernel() {
+  return existsSync(join(cache, 'ready'));
+}
+
 /** Why this system cannot boot the guest, or undefined. Downloads and unpacks the kernel when it is the first time. */
 export function prepare() {
   if (process.arch !== 'x64') return `only x86-64 is supported, this is ${process.arch}`;
@@ -63,7 +67,7 @@ export function prepare() {
   if (missing.length > 0)
     return `missing packages; as root: apt-get install --no-install-recommends ${missing.join(' ')}`;
   try {
-    if (!existsSync(join(cache, 'ready'))) unpack(process.env['DIASPORA_RDMA_KERNEL'] ?? download());
+    if (!hasKernel()) unpack(process.env['DIASPORA_RDMA_KERNEL'] ?? download());
     return undefined;
   } catch (error) {
     if (error instanceof SetupError) return `no kernel: ${error.message}`;

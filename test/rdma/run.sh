@@ -8,13 +8,12 @@ step() { # step NAME COMMAND...
   "${@:2}" || failures+=("$1")
 }
 
-devices_are_active() {
-  ibv_devinfo | tee /dev/stderr | grep -q PORT_ACTIVE
-} 2>&1
-
-info_chooses_verbs() {
-  node dist/lib/cli/main.js info | tee /dev/stderr | grep -q '^chosen  *verbs;ofi_rxm'
-} 2>&1
+says() { # says PATTERN COMMAND...: shows what the command says; succeeds when it does and a line of that matches
+  local said status=0
+  said=$("${@:2}" 2>&1) || status=$?
+  printf '%s\n' "$said"
+  ((status == 0)) && grep -q -- "$1" <<<"$said"
+}
 
 run_node_tests() {
   node --expose-gc --enable-source-maps --test --test-reporter=spec --test-concurrency=1 --test-timeout=600000 "$@"
@@ -29,11 +28,11 @@ little_memory_to_lock() {
   printf '%s\n' "$said"
   [[ $said == *PROVIDER_UNAVAILABLE* || $said == *'no provider works'* ]] || return 1
   [[ $said == *'may lock 8192 KiB'*'ulimit -l'* ]] || return 1
-  "${limited[@]}" node dist/lib/cli/main.js info | tee /dev/stderr | grep -q '^chosen  *\(shm\|tcp\|net\)'
-} 2>&1
+  says '^chosen  *\(shm\|tcp\|net\):' "${limited[@]}" node dist/lib/cli/main.js info
+}
 
-step 'RDMA devices' devices_are_active
-step 'diaspora info' info_chooses_verbs
+step 'RDMA devices' says PORT_ACTIVE ibv_devinfo
+step 'diaspora info' says '^chosen  *verbs;ofi_rxm' node dist/lib/cli/main.js info
 step 'a process that may lock 8 MiB' little_memory_to_lock
 step 'native transfers (GoogleTest)' build-test/fabric_tests --gtest_brief=0 --gtest_filter='*/verbs'
 step 'no copies' run_node_tests dist/test/rdma/zero-copy.js
