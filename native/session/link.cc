@@ -72,7 +72,7 @@ struct Link::Impl {
   Status start(std::span<const uint8_t> peer_address, const Options& options, ControlChannel* control_in);
   void send(std::span<const uint8_t> message, std::span<const uint8_t> body);
   void transfer(bool is_read, fabric::MemoryRegion* region, std::span<uint8_t> local, Remote remote,
-                std::shared_ptr<Transfer> shared);
+                const std::shared_ptr<Transfer>& shared);
   void pump();
   void pump_receives();
   void pump_sends();
@@ -175,7 +175,7 @@ void Link::Impl::send(std::span<const uint8_t> message, std::span<const uint8_t>
 }
 
 void Link::Impl::transfer(bool is_read, fabric::MemoryRegion* region, std::span<uint8_t> local, Remote remote,
-                          std::shared_ptr<Transfer> shared) {
+                          const std::shared_ptr<Transfer>& shared) {
   shared->bytes = local.size();
   shared->pieces_left = (local.size() + kPieceBytes - 1) / kPieceBytes;
   DIASPORA_CHECK(shared->pieces_left > 0);
@@ -386,7 +386,7 @@ void Link::read(fabric::MemoryRegion* region, std::span<uint8_t> local, uint64_t
   auto transfer = std::make_shared<Impl::Transfer>();
   transfer->arrived = std::move(arrived);
   transfer->done = std::move(done);
-  impl_->transfer(true, region, local, {address, key}, std::move(transfer));
+  impl_->transfer(true, region, local, {address, key}, transfer);
 }
 
 void Link::write(fabric::MemoryRegion* region, std::span<const uint8_t> local, uint64_t address, uint64_t key,
@@ -394,8 +394,7 @@ void Link::write(fabric::MemoryRegion* region, std::span<const uint8_t> local, u
   auto transfer = std::make_shared<Impl::Transfer>();
   transfer->done = std::move(done);
   // Only read from: the piece keeps one pointer type for both directions.
-  impl_->transfer(false, region, {const_cast<uint8_t*>(local.data()), local.size()}, {address, key},
-                  std::move(transfer));
+  impl_->transfer(false, region, {const_cast<uint8_t*>(local.data()), local.size()}, {address, key}, transfer);
 }
 
 uint64_t Link::rma_bytes_in_flight() const { return impl_->rma_bytes_in_flight; }

@@ -41,12 +41,21 @@ for (const [index, seconds] of cuts.entries()) {
 
       // Two seconds of work around the cut.
       const events = 2000 + index;
-      const common = { groupFile, provider, topic: 't', dataBytes: 100_000, reconnectTimeoutMs: 180_000 };
+      const common = {
+        groupFile,
+        provider,
+        topic: 't',
+        dataBytes: 100_000,
+        reconnectTimeoutMs: 180_000,
+        announces: true,
+      };
       const reader: ConsumerProgramOptions = { ...common, name: 'c', partitions: [0, 1], events };
       const writer: ProducerProgramOptions = { ...common, who: 0, events, rate: 1000 };
       const consumer = Program.start(t, 'consumer', reader, third.node);
       const producer = Program.start(t, 'producer', writer, third.node);
-      await sleep(1000);
+      assert.equal(await consumer.message(), 'connected');
+      assert.equal(await producer.message(), 'connected');
+      await sleep(500);
       const cut = whose === 'a server' ? two : third;
       cut.cable('out');
       await sleep(seconds * 1000);

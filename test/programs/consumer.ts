@@ -12,6 +12,8 @@ export interface ConsumerProgramOptions {
   readonly events: number;
   readonly dataBytes: number;
   readonly reconnectTimeoutMs?: number;
+  /** Tell 'connected' before the work begins. */
+  readonly announces?: boolean;
 }
 
 const given = optionsOf<ConsumerProgramOptions>();
@@ -19,6 +21,7 @@ const { groupFile, provider, topic, name, partitions, events, dataBytes, reconne
 const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs });
 const handle = await driver.openTopic<{ who: number; n: number }>(topic);
 const consumer = handle.consumer({ name, partitions, dataSelector: fullData });
+if (given.announces === true) await tell('connected');
 /** Next id per partition, and next n per producer and partition. */
 const nextId = new Map<number, bigint>();
 const nextN = new Map<string, number>();

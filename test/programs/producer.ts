@@ -15,6 +15,8 @@ export interface ProducerProgramOptions {
   /** Events a second at most. Default: as fast as it goes. */
   readonly rate?: number;
   readonly reconnectTimeoutMs?: number;
+  /** Tell 'connected' before the work begins. */
+  readonly announces?: boolean;
 }
 
 const given = optionsOf<ProducerProgramOptions>();
@@ -23,6 +25,7 @@ const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconn
 const handle = await driver.openTopic(topic);
 const producer = handle.producer();
 const start = performance.now();
+if (given.announces === true) await tell('connected');
 for (let n = 0; n < events; n += 1) {
   const partition = n % handle.partitions;
   const data = dataBytes === 0 ? undefined : pattern(n, dataBytes);
