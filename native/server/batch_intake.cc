@@ -200,10 +200,10 @@ bool BatchIntake::fetch(const std::shared_ptr<Incoming>& incoming, size_t run, s
   const auto arrived = [this, incoming, run](size_t bytes) {
     if (!abandoned_) incoming->run_arrived(run, bytes);
   };
+  // A transfer that failed has failed the link: the session ends, and the client sends the batch again on a new one. To
+  // refuse it here, and skip its sequence, would make that the copy of a batch that nobody remembers.
   const auto done = [this, incoming](const Error& error) {
-    if (abandoned_) return;
-    if (error.code != ErrorCode::kOk) incoming->error = error;
-    fetched(incoming);
+    if (!abandoned_ && error.code == ErrorCode::kOk) fetched(incoming);
   };
   link_->read(region.value(), target, segment.address, segment.key, arrived, done);
   return true;
