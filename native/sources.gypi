@@ -1,6 +1,7 @@
 {
   "variables": {
     "core_sources": [
+      "native/base/address.cc",
       "native/base/buffer_pool.cc",
       "native/base/crc32c.cc",
       "native/base/error.cc",

@@ -15,7 +15,8 @@ read -ra hosts <<< "$1"
 shift
 diaspora=${DIASPORA:-npx diaspora}
 remote=${REMOTE:-ssh -n}
-work=$(mktemp -d "$PWD/diaspora-XXXXXX")
+work=$PWD/diaspora-$$
+mkdir "$work"
 export DIASPORA_GROUP_FILE=$work/group.json
 
 for host in "${hosts[@]}"; do

@@ -2,6 +2,7 @@
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { Driver } from '../driver.js';
+import { awaitGroup } from '../drivers/fabric.js';
 import { DiasporaError } from '../errors.js';
 import { Server } from '../server.js';
 import { parseBytes, parseCount, parsePositive } from './arguments.js';
@@ -24,18 +25,19 @@ interface ServeOptions {
 /** How long Ctrl-C may go unnoticed while the group is incomplete, milliseconds. */
 const attemptMs = 1000;
 
-/** Resolves when the group has its servers and all of them answer, or when interrupted. */
-async function awaitGroup(options: ServeOptions, interrupted: AbortSignal): Promise<void> {
+/** Resolves when the group has its servers and all others answer, over whatever provider, or when interrupted. */
+async function awaitOthers(own: string, options: ServeOptions, interrupted: AbortSignal): Promise<void> {
   const { groupFile, waitFor } = options;
   if (waitFor === undefined) return;
   if (groupFile === undefined) throw new DiasporaError('INVALID_ARGUMENT', '--wait-for needs a --group-file');
   const deadline = performance.now() + options.waitTimeout;
-  const provider = options.provider.split(',')[0] as string;
   while (!interrupted.aborted) {
     const connectTimeoutMs = Math.max(1, Math.min(attemptMs, Math.ceil(deadline - performance.now())));
     try {
-      const group = { groupFile, minServers: waitFor, provider, connectTimeoutMs };
-      const driver = await Driver.open({ driver: 'fabric', ...group });
+      const others = (await awaitGroup(groupFile, waitFor, connectTimeoutMs)).filter(({ uuid }) => uuid !== own);
+      if (others.length === 0) return;
+      const servers = others.map(({ address }) => address);
+      const driver = await Driver.open({ driver: 'fabric', servers, connectTimeoutMs });
       await driver.close();
       return;
     } catch (error) {
@@ -71,7 +73,7 @@ async function serve(options: ServeOptions): Promise<void> {
       const place = options.data ?? 'memory only';
       const ready = `listening on ${address}, providers ${providers.join(' ')}, data in ${place}, server ${uuid}`;
       const told = JSON.stringify({ address, uuid, pid: process.pid, providers, data: options.data ?? null });
-      await awaitGroup(options, interrupted);
+      await awaitOthers(uuid, options, interrupted);
       if (!interrupted.aborted) {
         await printLine(options.json ? told : ready);
         if (options.readyFile !== undefined) await writeReadyFile(options.readyFile, told);
@@ -98,7 +100,7 @@ export function serveCommand(): Command {
     .option('--memory <bytes>', 'bound on the memory for events, for example 2GiB', parseBytes)
     .option('--insecure', 'allow an address beyond this host without authentication', false)
     .option('--ready-file <file>', 'written when ready (the ready line as JSON), removed when it stops')
-    .option('--wait-for <n>', 'be ready only when the group has so many servers and all answer', parsePositive)
+    .option('--wait-for <n>', 'be ready only when the group has so many servers and the others answer', parsePositive)
     .option('--wait-timeout <ms>', 'how long to wait for them', parseCount, 60_000)
     .option('--json', 'print the ready line, and the counters at the end, as JSON', false)
     .addHelpText(

@@ -31,8 +31,8 @@ function locateIn(path: string, uuid: string): Endpoint | undefined {
   }
 }
 
-/** The group once it has `count` servers. */
-async function awaitGroup(path: string, count: number, timeoutMs: number): Promise<GroupServer[]> {
+/** The group once it has `count` servers. CONNECT_TIMEOUT when it has not after `timeoutMs`; VERSION_MISMATCH at once. */
+export async function awaitGroup(path: string, count: number, timeoutMs: number): Promise<GroupServer[]> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     let found = 'it cannot be read yet';

@@ -4,6 +4,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "client/background.h"
@@ -100,7 +101,7 @@ void Connection::begin_attempt() {
 }
 
 void Connection::connected(int fd) {
-  bind_address_ = local_ip_address(fd, "127.0.0.1");
+  bind_address_ = local_host_of(fd);
   session::ControlChannel::Handler handler;
   handler.on_frame = [this](const wire::FrameHeader& header, std::span<const uint8_t> payload) {
     on_frame(header, payload);

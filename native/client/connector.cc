@@ -1,8 +1,6 @@
 #include "client/connector.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -103,21 +101,6 @@ void Connector::on_writable() {
 void Connector::finish(Result<int> result) {
   const Done done = std::move(done_);
   done(std::move(result));  // may destroy this object
-}
-
-std::string local_ip_address(int fd, const std::string& fallback) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof(address);
-  char text[INET6_ADDRSTRLEN] = {};
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fallback;
-  if (address.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(&address)->sin_addr, text, sizeof(text));
-  } else if (address.ss_family == AF_INET6) {
-    inet_ntop(AF_INET6, &reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr, text, sizeof(text));
-  } else {
-    return fallback;
-  }
-  return text;
 }
 
 }  // namespace diaspora::client

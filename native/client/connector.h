@@ -46,7 +46,4 @@ class Connector {
   std::shared_ptr<bool> alive_;
 };
 
-// Numeric address of this side of a connected socket, or `fallback` when it is not an IP socket.
-std::string local_ip_address(int fd, const std::string& fallback);
-
 }  // namespace diaspora::client

@@ -1,7 +1,5 @@
 #include "fabric/ofi_discovery.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <sys/uio.h>
@@ -14,6 +12,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/address.h"
 #include "fabric/library.h"
 #include "fabric/ofi_domain.h"
 #include "fabric/ofi_probe.h"
@@ -44,15 +43,9 @@ bool is_any_address(const std::string& address) { return address.empty() || addr
 // Does `info` belong to the interface with this address? verbs, asked for an address that no adapter has (127.0.0.1),
 // offers all adapters.
 bool has_address(const fi_info& info, const std::string& address) {
-  char text[INET6_ADDRSTRLEN] = {};
-  const auto* socket_address = static_cast<const sockaddr*>(info.src_addr);
-  if (socket_address == nullptr) return false;
-  if (socket_address->sa_family == AF_INET && info.src_addrlen >= sizeof(sockaddr_in)) {
-    inet_ntop(AF_INET, &static_cast<const sockaddr_in*>(info.src_addr)->sin_addr, text, sizeof(text));
-  } else if (socket_address->sa_family == AF_INET6 && info.src_addrlen >= sizeof(sockaddr_in6)) {
-    inet_ntop(AF_INET6, &static_cast<const sockaddr_in6*>(info.src_addr)->sin6_addr, text, sizeof(text));
-  }
-  return address.substr(0, address.find('%')) == text;
+  if (info.src_addr == nullptr) return false;
+  return address.substr(0, address.find('%')) ==
+         numeric_host(static_cast<const sockaddr*>(info.src_addr), info.src_addrlen);
 }
 
 // The provider's fi_info for the interface that `bind_address` names. The name must match exactly: asking 1.17 for

@@ -11,10 +11,6 @@ namespace diaspora::server {
 
 namespace {
 
-// How often a batch without memory is tried again, and after how long its producer is told.
-constexpr int64_t kRetryMs = 2;
-constexpr int64_t kNoMemoryMs = 5000;
-
 partition::ProducerPosition position_of(const wire::BatchMessage& message) {
   return {message.producer_session, message.sequence, message.follows};
 }
@@ -265,7 +261,7 @@ void BatchIntake::append(const std::shared_ptr<Incoming>& incoming) {
 
 void BatchIntake::arm_retry() {
   if (retry_timer_ != 0) return;
-  retry_timer_ = core_->reactor.call_after_ms(kRetryMs, [this] {
+  retry_timer_ = core_->reactor.call_after_ms(kMemoryRetryMs, [this] {
     retry_timer_ = 0;
     retry_stalled();
   });

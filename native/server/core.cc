@@ -1,5 +1,6 @@
 #include "server/core.h"
 
+#include "base/clock.h"
 #include "server/topic_table.h"
 
 namespace diaspora::server {
@@ -38,9 +39,21 @@ Result<BufferRef> Core::allocate(size_t bytes) {
   return pool->allocate(bytes);
 }
 
-void Core::make_room_to_read() {
-  constexpr size_t kBytes = size_t{64} << 20;  // several batches of the usual bound of 16 MiB
-  topics->release_cache(kBytes);
+void Core::read(const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done) {
+  read_until(monotonic_ms() + kNoMemoryMs, topic, index, id, std::move(done));
+}
+
+void Core::read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index, EventId id,
+                      partition::ReadCallback done) {
+  const auto hosted = topics->find(topic, index);
+  if (!hosted) return done(hosted.error());
+  hosted.value()->partition->read(id, [=, this](Result<partition::StoredBatch> batch) {
+    const bool no_memory = !batch && batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED;
+    if (!no_memory || monotonic_ms() >= until_ms) return done(std::move(batch));
+    constexpr size_t kRoomBytes = size_t{64} << 20;  // several batches of the usual bound of 16 MiB
+    topics->release_cache(kRoomBytes);
+    reactor.call_after_ms(kMemoryRetryMs, [=, this] { read_until(until_ms, topic, index, id, done); });
+  });
 }
 
 Result<std::shared_ptr<ServedDomain>> Core::domain(const fabric::ProviderInfo& provider,

@@ -14,8 +14,10 @@
 #include <vector>
 
 #include "base/buffer_pool.h"
+#include "base/ids.h"
 #include "base/reactor.h"
 #include "fabric/fabric.h"
+#include "partition/partition.h"
 #include "partition/storage.h"
 #include "server/server.h"
 #include "session/link.h"
@@ -23,6 +25,10 @@
 namespace diaspora::server {
 
 class TopicTable;
+
+// How often what found no memory is tried again, and after how long a client is told.
+inline constexpr int64_t kMemoryRetryMs = 2;
+inline constexpr int64_t kNoMemoryMs = 5000;
 
 // Registrations of the pool's arenas in one domain: each arena once, for local access only. No server memory is ever
 // registered with remote access (DESIGN: only servers initiate RMA).
@@ -67,8 +73,10 @@ struct Core {
   }
   // Memory for a batch. When the pool is at its bound cached batches are given up for it.
   Result<BufferRef> allocate(size_t bytes);
-  // For a read from the log that found no memory: gives up what is cached.
-  void make_room_to_read();
+  // Reads the batch with event `id`. Where there is no memory to read into, what others have in memory and on disk
+  // gives way and it is tried again: RESOURCE_EXHAUSTED only after kNoMemoryMs. From memory `done` runs before this
+  // returns.
+  void read(const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done);
   // The domain of `provider` on the interface `bind_address`: shared by all sessions and opened on first use, or a new
   // one where the provider wants one for each session.
   Result<std::shared_ptr<ServedDomain>> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);
@@ -81,6 +89,9 @@ struct Core {
   std::vector<fabric::ProviderInfo> providers;                                           // best first
   std::map<std::pair<std::string, std::string>, std::shared_ptr<ServedDomain>> domains;  // the shared ones
   AtomicCounters counters;
+
+ private:
+  void read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done);
 };
 
 }  // namespace diaspora::server

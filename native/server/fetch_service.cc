@@ -3,22 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/crc32c.h"
 
 namespace diaspora::server {
 
-namespace {
-
-// How often a read without memory is tried again, and after how long its consumer is told.
-constexpr int64_t kReadRetryMs = 2;
-constexpr int64_t kNoMemoryMs = 5000;
-
-}  // namespace
-
 struct FetchService::Fetch {
   wire::FetchMessage message;
-  int64_t since_ms = 0;
   Error error;
   uint32_t data_crc = 0;
   size_t writes_left = 0;
@@ -36,36 +26,15 @@ Status FetchService::receive(const wire::MessageView& view) {
   if (!message) return message.status();
   auto fetch = std::make_shared<Fetch>();
   fetch->message = message.take();
-  fetch->since_ms = monotonic_ms();
-  begin(fetch);
+  core_->read(fetch->message.topic, fetch->message.partition, fetch->message.event,
+              [this, alive = alive_, fetch](Result<partition::StoredBatch> batch) {
+                if (*alive) loaded(fetch, std::move(batch));
+              });
   return {};
-}
-
-void FetchService::begin(const std::shared_ptr<Fetch>& fetch) {
-  auto hosted = core_->topics->find(fetch->message.topic, fetch->message.partition);
-  if (!hosted) {
-    fetch->error = hosted.error();
-    return answer(fetch);
-  }
-  hosted.value()->partition->read(fetch->message.event,
-                                  [this, alive = alive_, fetch](Result<partition::StoredBatch> batch) {
-                                    if (*alive) loaded(fetch, std::move(batch));
-                                  });
-}
-
-// There is no memory to read into: cached batches give way, and it is tried again for a while.
-bool FetchService::try_later(const std::shared_ptr<Fetch>& fetch) {
-  if (monotonic_ms() - fetch->since_ms >= kNoMemoryMs) return false;
-  core_->make_room_to_read();
-  core_->reactor.call_after_ms(kReadRetryMs, [this, alive = alive_, fetch] {
-    if (*alive) begin(fetch);
-  });
-  return true;
 }
 
 void FetchService::loaded(const std::shared_ptr<Fetch>& fetch, Result<partition::StoredBatch> batch) {
   if (!batch) {
-    if (batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED && try_later(fetch)) return;
     fetch->error = batch.error();
     return answer(fetch);
   }

@@ -27,8 +27,6 @@ class FetchService {
 
  private:
   struct Fetch;
-  void begin(const std::shared_ptr<Fetch>& fetch);
-  bool try_later(const std::shared_ptr<Fetch>& fetch);
   void loaded(const std::shared_ptr<Fetch>& fetch, Result<partition::StoredBatch> batch);
   Status check_ranges(const Fetch& fetch, uint64_t data_bytes) const;
   void write_ranges(const std::shared_ptr<Fetch>& fetch, const partition::StoredBatch& batch, uint64_t event_offset);

@@ -18,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/address.h"
 #include "server/core.h"
 #include "server/session.h"
 #include "server/topic_table.h"
@@ -27,7 +28,8 @@ namespace diaspora::server {
 namespace {
 
 constexpr int kListenBacklog = 1024;
-// Sessions of one server: each costs about 3 MiB of message buffers, one endpoint and two descriptors.
+// Sessions of one server: each costs 3 MiB of message buffers (resident: those used), one endpoint and two
+// descriptors.
 constexpr size_t kSessionsMax = 2048;
 
 struct BoundSocket {
@@ -63,22 +65,6 @@ Result<BoundSocket> listen_on(const std::string& host, uint16_t port) {
                                              "; choose another port, or 0 for any free one"};
   }
   return BoundSocket{fd, ntohs(address.ss_family == AF_INET ? in4->sin_port : in6->sin6_port)};
-}
-
-// Numeric address of this side of a connection: where the fabric is to listen for this peer.
-std::string local_address(int fd, const std::string& fallback) {
-  sockaddr_storage address{};
-  socklen_t length = sizeof(address);
-  char text[INET6_ADDRSTRLEN] = {};
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fallback;
-  if (address.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(&address)->sin_addr, text, sizeof(text));
-  } else if (address.ss_family == AF_INET6) {
-    inet_ntop(AF_INET6, &reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr, text, sizeof(text));
-  } else {
-    return fallback;
-  }
-  return text;
 }
 
 // All providers of a comma-separated list, best first.
@@ -199,7 +185,7 @@ void ServerImpl::add_session(int fd) {
   Session::Hooks hooks;
   hooks.on_identified = [this](Session* session) { end_older_session(session); };
   hooks.on_closed = [this](Session* session) { end_session(session); };
-  sessions_.push_back(std::make_unique<Session>(&core_, fd, local_address(fd, "127.0.0.1"), std::move(hooks)));
+  sessions_.push_back(std::make_unique<Session>(&core_, fd, local_host_of(fd), std::move(hooks)));
 }
 
 // A client that comes back has given up its old session: what is in flight there must not be stored after what it

@@ -13,8 +13,6 @@ namespace {
 // then.
 constexpr uint64_t kSliceDataBytes = uint64_t{4} << 20;
 
-constexpr int64_t kReadRetryMs = 2;
-
 // Room for header and fixed part of a delivery with its list of retired windows.
 constexpr uint64_t kDeliveryFixedMax = 512;
 
@@ -192,31 +190,21 @@ bool Subscription::load(Cursor* cursor) {
   cursor->current.reset();
   if (cursor->next >= cursor->hosted->partition->next_id()) return false;
   cursor->reading = true;
-  cursor->hosted->partition->read(cursor->next, [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
-    if (*alive) loaded(cursor, std::move(batch));
-  });
+  core_->read(cursor->hosted->topic, cursor->hosted->index, cursor->next,
+              [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
+                if (*alive) loaded(cursor, std::move(batch));
+              });
   return cursor->has_current();
 }
 
 void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) {
   cursor->reading = false;
   if (!cursor->attached) return;
-  if (!batch && batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return read_later(cursor);
+  if (!batch && batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return pump();  // it may wait, so tries again
   if (!batch) return fail(cursor, batch.error());
   cursor->current = batch.take();
   cursor->hosted->partition->read_ahead(EventId(cursor->current->base_id.value + cursor->current->shape.event_count));
   pump();  // does nothing inside pump() itself
-}
-
-// There is no memory to read into: what others have in memory and on disk gives way, then it is tried again.
-void Subscription::read_later(Cursor* cursor) {
-  cursor->reading = true;
-  core_->make_room_to_read();
-  core_->reactor.call_after_ms(kReadRetryMs, [this, alive = alive_, cursor] {
-    if (!*alive) return;
-    cursor->reading = false;
-    pump();
-  });
 }
 
 // Decides how many events go and where. The rest of a batch that fits into a message goes inline; otherwise data goes

@@ -52,7 +52,6 @@ class Subscription {
   bool pump_cursor(Cursor* cursor);
   bool load(Cursor* cursor);
   void loaded(Cursor* cursor, Result<partition::StoredBatch> batch);
-  void read_later(Cursor* cursor);
   bool choose_placement(Slice* slice, wire::DeliveryMessage* message);
   void send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
   Status write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,

@@ -172,7 +172,18 @@ test('servers of a group wait for each other, write their ready files, and scrip
   const group = ['--group-file', 'ready-group.json'];
   const waiting = run(['wait', ...group, '--servers', '2', '--timeout', '30000']);
   const serve = (name: string): ChildProcess =>
-    start(['serve', '--listen', 'tcp://lo:0', '--provider', 'net', '--wait-for', '2', '--ready-file', name, ...group]);
+    start([
+      'serve',
+      '--listen',
+      'tcp://lo:0',
+      '--provider',
+      'shm,net',
+      '--wait-for',
+      '2',
+      '--ready-file',
+      name,
+      ...group,
+    ]);
   writeFileSync(join(place, 'one.ready'), 'of a server that was killed');
   const one = serve('one.ready');
   while (!existsSync(join(place, 'ready-group.json'))) await sleep(20);

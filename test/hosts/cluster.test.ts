@@ -30,7 +30,7 @@ for await (const event of topic.consumer({ name: 'job', dataSelector: 'full' }))
   if (event.data[99_999] !== event.metadata.i) throw new Error('wrong data');
   if (++seen === 10) break;
 }
-console.log('application saw', seen, 'events at', driver.info.servers.length, 'servers');
+process.stdout.write(\`application saw \${seen} events at \${driver.info.servers.length} servers\\n\`);
 await driver.close();
 `;
 

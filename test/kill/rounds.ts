@@ -1,6 +1,7 @@
 /**
- * The kill test of a provider: kill -9 on the server under load, restart on another port, again and again: every acknowledged event is there once, in
- * order, with the right bytes. DIASPORA_KILL_ROUNDS: rounds for each durability (default 20). DIASPORA_SEED: repeats a run.
+ * The kill test of a provider: kill -9 on the server under load, restart on another port, again and again: every
+ * acknowledged event is there once, in order, with the right bytes. DIASPORA_KILL_ROUNDS: rounds for each durability
+ * (default 20). DIASPORA_SEED: repeats a run.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';

@@ -27,29 +27,29 @@ done </modules/order
 for port in /sys/class/virtio-ports/*; do
   read -r name <"$port/name" || continue
   case $name in
-    control) control=/root/dev/${port##*/} ;;
-    output) output=/root/dev/${port##*/} ;;
+    control) control=/system/dev/${port##*/} ;;
+    output) output=/system/dev/${port##*/} ;;
   esac
 done
 
-$B mkdir -p /host /memory /root
+$B mkdir -p /host /memory /system
 $B mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose root /host || fail 'no host file system'
 $B mount -t tmpfs -o size=80% memory /memory
 $B mkdir /memory/upper /memory/work
-$B mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root || fail 'no overlay'
-for folder in proc sys dev; do $B mount --move /$folder /root/$folder; done
-$B mkdir -p /root/dev/shm /root/dev/pts
-$B mount -t tmpfs -o mode=1777 shm /root/dev/shm
-$B mount -t devpts devpts /root/dev/pts
-$B mount -t tmpfs -o mode=755 run /root/run
-$B ln -sf /proc/self/fd /root/dev/fd
-$B chmod 1777 /root/tmp
+$B mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /system || fail 'no overlay'
+for folder in proc sys dev; do $B mount --move /$folder /system/$folder; done
+$B mkdir -p /system/dev/shm /system/dev/pts
+$B mount -t tmpfs -o mode=1777 shm /system/dev/shm
+$B mount -t devpts devpts /system/dev/pts
+$B mount -t tmpfs -o mode=755 run /system/run
+$B ln -sf /proc/self/fd /system/dev/fd
+$B chmod 1777 /system/tmp
 
 # From here on with the host's own programs.
-$B chroot /root /bin/bash "$scripts/network.sh" "$role" || fail 'no RDMA device'
-$B chmod 666 /root/dev/infiniband/*
+$B chroot /system /bin/bash "$scripts/network.sh" "$role" || fail 'no RDMA device'
+$B chmod 666 /system/dev/infiniband/*
 exec 3>"$control"
 echo ready >&3
-$B chroot /root /bin/bash "$job" </root/dev/null >"$output" 2>&1 3>&-
+$B chroot /system /bin/bash "$job" </system/dev/null >"$output" 2>&1 3>&-
 echo "exit $?" >&3
 $B poweroff -f
