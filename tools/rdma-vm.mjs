@@ -175,6 +175,7 @@ class Guest {
   #boots = 0;
   #role;
   #cable;
+  #stopped = false;
 
   constructor(folder, role, command, cable) {
     this.#folder = join(folder, role);
@@ -205,6 +206,7 @@ class Guest {
         const over = await this.#within(timeoutSeconds, ended, () => false);
         const status = /^exit (\d+)$/m.exec(this.#control())?.[1];
         if (status !== undefined) return Number(status);
+        if (this.#stopped) return 0;
         if (over === false) process.stderr.write(`rdma-vm: not done after ${timeoutSeconds} s\n`);
         return over === false ? 124 : this.#died();
       }
@@ -218,6 +220,12 @@ class Guest {
 
   kill() {
     this.#child?.kill('SIGKILL');
+  }
+
+  /** It is no longer needed: its end is no failure. */
+  stop() {
+    this.#stopped = true;
+    this.kill();
   }
 
   #control() {
@@ -290,20 +298,23 @@ export async function runInGuest(command, { timeoutSeconds = 600, peer } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'rdma-vm-'));
   const guests = [];
   const stop = () => {
-    for (const guest of guests) guest.kill();
-    rmSync(folder, { recursive: true, force: true });
+    for (const guest of guests) guest.stop();
   };
+  const remove = () => rmSync(folder, { recursive: true, force: true });
   const onSignal = (signal) => {
     stop();
+    remove();
     process.exit(signal === 'SIGINT' ? 130 : 143);
   };
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, onSignal);
+  let peerEnded;
   try {
     if (peer !== undefined) {
       const second = new Guest(folder, 'b', peer, join(folder, 'cable'));
       guests.push(second);
-      await new Promise((resolve) => {
-        void second.run(timeoutSeconds + 2 * bootSeconds, resolve).then(resolve);
+      await new Promise((resolve, reject) => {
+        peerEnded = second.run(timeoutSeconds + 2 * bootSeconds, resolve);
+        peerEnded.then(resolve, reject);
       });
     }
     const first = new Guest(folder, peer === undefined ? 'one' : 'a', command, join(folder, 'cable'));
@@ -311,6 +322,8 @@ export async function runInGuest(command, { timeoutSeconds = 600, peer } = {}) {
     return await first.run(timeoutSeconds);
   } finally {
     stop();
+    await peerEnded?.catch(() => {});
+    remove();
     for (const signal of ['SIGINT', 'SIGTERM']) process.off(signal, onSignal);
   }
 }

@@ -39,12 +39,27 @@ function runHere() {
   });
 }
 
+/** Everything, between the two devices of one guest. */
+async function oneGuest() {
+  return await runInGuest(`DIASPORA_TEST_VERBS=10.77.0.1,10.77.0.2 bash '${script}'`, { timeoutSeconds });
+}
+
+/** Producers and consumers in one guest, the server in another. */
+async function twoGuests() {
+  process.stdout.write('\n#### two guests\n');
+  const node = 'DIASPORA_TEST_PEER=10.77.0.2 node --enable-source-maps';
+  const status = await runInGuest(`${node} --test --test-reporter=spec dist/test/rdma/two-guests.js`, {
+    timeoutSeconds,
+    peer: `${node} dist/test/rdma/peer.js`,
+  });
+  process.stdout.write(`\n== RDMA between two guests: ${status === 0 ? 'passed' : 'FAILED'}\n`);
+  return status;
+}
+
 async function runThere() {
   if (isCi) installPackages();
   const reason = prepare();
-  if (reason === undefined) {
-    return await runInGuest(`DIASPORA_TEST_VERBS=10.77.0.1,10.77.0.2 bash '${script}'`, { timeoutSeconds });
-  }
+  if (reason === undefined) return (await oneGuest()) || (await twoGuests());
   const line = '!'.repeat(100);
   process.stderr.write(`${line}\n!! SKIPPED, nothing was tested over RDMA: ${reason}\n${line}\n`);
   return 0;

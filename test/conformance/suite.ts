@@ -30,7 +30,7 @@ let topics = 0;
 
 export async function newTopic(
   driver: Driver,
-  place: Place,
+  place: Pick<Place, 'manager'>,
   options: TopicOptions<Numbered> = {},
 ): Promise<TopicHandle<Numbered>> {
   topics += 1;

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type DriverCounters, fullData } from '../../lib/index.js';
-import { type Backend, movedByRma } from '../support/backends.js';
+import { type AnyServer, type Backend, movedByRma } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
 import { newTopic, pullAll } from './suite.js';
 
@@ -25,7 +25,7 @@ const cases = [
   { threshold: 1, size: 200 * KiB },
 ];
 
-export function zeroCopy(backend: Backend): void {
+export function zeroCopy<S extends AnyServer>(backend: Backend<S>): void {
   for (const count of [1, 3]) {
     for (const { threshold, size } of cases) {
       const what = `${count} x ${size} B with threshold ${threshold}`;

@@ -10,19 +10,22 @@ import {
 import { type ServerProcess, startServer } from './server-process.js';
 import { temporaryDirectory } from './temporary.js';
 
-export interface Place {
+/** What every server of a test can tell. */
+export type AnyServer = Pick<ServerProcess, 'counters'>;
+
+export interface Place<S extends AnyServer = ServerProcess> {
   /** Opens one more driver on the place. */
   open(options?: CommonDriverOptions): Promise<Driver>;
   /** Undefined when the server is in this process. */
-  readonly server: ServerProcess | undefined;
+  readonly server: S | undefined;
   readonly manager: PartitionManager;
   /** Drivers opened on it see each other's topics. */
   readonly shared: boolean;
 }
 
-export interface Backend {
+export interface Backend<S extends AnyServer = ServerProcess> {
   readonly name: string;
-  start(context: Pick<TestContext, 'after'>): Promise<Place>;
+  start(context: Pick<TestContext, 'after'>): Promise<Place<S>>;
 }
 
 export type Kind = 'tcp' | 'shm' | 'verbs';

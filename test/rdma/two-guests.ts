@@ -1,0 +1,4 @@
+import { zeroCopy } from '../conformance/zero-copy.js';
+import { peerBackend } from '../support/peer.js';
+
+zeroCopy(peerBackend);
