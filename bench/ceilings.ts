@@ -17,17 +17,26 @@ function run(program: string, args: readonly string[]): (field: string) => numbe
   };
 }
 
+/** Addresses that the two sides use; undefined: any. */
+export interface Hosts {
+  readonly client: string;
+  readonly server: string;
+}
+
+function addressing(provider: string, hosts: Hosts | undefined): string[] {
+  return ['--provider', provider, ...(hosts === undefined ? [] : ['--hosts', `${hosts.client},${hosts.server}`])];
+}
+
 /** MB/s of bare RMA of `bytes` a piece: 'read' pulls from a client (produce), 'write' pushes to one (consume). */
-export function rmaCeiling(provider: string, test: 'read' | 'write', bytes: number): number {
-  const args = ['--provider', provider, '--test', test, '--bytes', String(bytes), '--seconds', '0.5'];
+export function rmaCeiling(provider: string, hosts: Hosts | undefined, test: 'read' | 'write', bytes: number): number {
+  const args = [...addressing(provider, hosts), '--test', test, '--bytes', String(bytes), '--seconds', '0.5'];
   return run('ceiling_bench', args)('mb_per_s');
 }
 
 /** Microseconds, median, of a message of 256 bytes there and back, both sides blocking (polling on shm). */
-export function roundTripCeiling(provider: string): number {
-  return run('ceiling_bench', ['--provider', provider, '--test', 'rtt', '--bytes', '256', '--seconds', '0.5'])(
-    'p50_us',
-  );
+export function roundTripCeiling(provider: string, hosts: Hosts | undefined): number {
+  const args = [...addressing(provider, hosts), '--test', 'rtt', '--bytes', '256', '--seconds', '0.5'];
+  return run('ceiling_bench', args)('p50_us');
 }
 
 /**

@@ -40,8 +40,8 @@ export class BenchServer {
     this.address = address;
   }
 
-  static async start(data: string, provider: string): Promise<BenchServer> {
-    const child = start('server', [data, provider]);
+  static async start(data: string, provider: string, host = '127.0.0.1'): Promise<BenchServer> {
+    const child = start('server', [data, provider, host]);
     const { address } = await message<{ address: string }>(child, 'server');
     return new BenchServer(child, address);
   }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Driver } from 'diaspora-stream';
-import { diskCeiling, rmaCeiling, roundTripCeiling } from './ceilings.js';
+import { diskCeiling, type Hosts, rmaCeiling, roundTripCeiling } from './ceilings.js';
 import { BenchServer, runRole } from './children.js';
 import { median, percentile } from './measure.js';
 import { type BenchReport, type ResultRow, renderTable, replaceTable } from './report.js';
@@ -20,6 +20,8 @@ const { values } = parseArgs({
     provider: { type: 'string', default: 'tcp' },
     runs: { type: 'string', default: '5' },
     only: { type: 'string' },
+    scale: { type: 'string', default: '1' },
+    hosts: { type: 'string' },
     out: { type: 'string', default: 'bench/results/latest.json' },
     'write-readme': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -29,8 +31,10 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(`npm run bench -- [options]
   --provider NAME   tcp (default), shm, or any other that both sides have
+  --hosts A,B       addresses of this machine for clients and for the server (default: loopback)
   --runs N          runs of each measurement, of which the median counts (default 5)
   --only A,B        workloads: ${workloads.map((w) => w.name).join(', ')}, latency
+  --scale X         times the events of each run, for machines that are slow or a quick look (default 1)
   --out FILE        JSON result (default bench/results/latest.json)
   --write-readme    put the table into bench/README.md
 `);
@@ -38,6 +42,9 @@ if (values.help) {
 }
 
 const runs = Number(values.runs);
+const scale = Number(values.scale);
+const [client = '', host = ''] = (values.hosts ?? '').split(',');
+const hosts: Hosts | undefined = values.hosts === undefined ? undefined : { client, server: host };
 const provider = values.provider;
 const only = values.only?.split(',');
 const scratch = mkdtempSync(join(tmpdir(), 'diaspora-bench-'));
@@ -60,8 +67,8 @@ interface Sample {
 async function sample(server: BenchServer, workload: Workload, run: number): Promise<Sample> {
   const topic = `${workload.name}-${run}`;
   const { dataBytes, manager, durability } = workload;
-  const readCeiling = dataBytes > 0 ? rmaCeiling(provider, 'read', dataBytes) : Number.NaN;
-  const writeCeiling = dataBytes > 0 ? rmaCeiling(provider, 'write', dataBytes) : Number.NaN;
+  const readCeiling = dataBytes > 0 ? rmaCeiling(provider, hosts, 'read', dataBytes) : Number.NaN;
+  const writeCeiling = dataBytes > 0 ? rmaCeiling(provider, hosts, 'write', dataBytes) : Number.NaN;
   const disk = durability === 'sync' && dataBytes > 0 ? diskCeiling(scratch, dataBytes) : Number.NaN;
   await using driver = await Driver.open({ driver: 'fabric', servers: [server.address], provider });
   await driver.createTopic(topic, { manager, durability });
@@ -110,8 +117,13 @@ async function latency(server: BenchServer): Promise<BenchReport['latency']> {
   const p50: number[] = [];
   const all: number[] = [];
   for (let run = 0; run < runs; run++) {
-    raw.push(roundTripCeiling(provider));
-    const { micros } = await runRole<{ micros: number[] }>('latency', [server.address, provider, 'latency', '3000']);
+    raw.push(roundTripCeiling(provider, hosts));
+    const { micros } = await runRole<{ micros: number[] }>('latency', [
+      server.address,
+      provider,
+      'latency',
+      String(Math.ceil(3000 * scale)),
+    ]);
     p50.push(percentile(micros, 0.5));
     all.push(...micros);
   }
@@ -126,10 +138,11 @@ async function latency(server: BenchServer): Promise<BenchReport['latency']> {
 }
 
 try {
-  const server = await BenchServer.start(join(scratch, 'data'), provider);
+  const server = await BenchServer.start(join(scratch, 'data'), provider, hosts?.server);
   const rows: ResultRow[] = [];
-  for (const workload of workloads) {
-    if (only !== undefined && !only.includes(workload.name)) continue;
+  for (const full of workloads) {
+    if (only !== undefined && !only.includes(full.name)) continue;
+    const workload = { ...full, events: Math.ceil(full.events * scale) };
     process.stderr.write(`${workload.name} `);
     const samples: Sample[] = [];
     // The first does not count: it touches the memory that the server has never used, as the raw programs touch theirs.
@@ -143,7 +156,7 @@ try {
   }
   const report: BenchReport = {
     date: new Date().toISOString().slice(0, 10),
-    command: `npm run bench -- --provider ${provider} --runs ${runs}`,
+    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd(),
     node: process.version,
     provider,
     runs,

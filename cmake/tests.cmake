@@ -27,6 +27,12 @@ if(DIASPORA_TESTS)
   endforeach()
 endif()
 
+if(DIASPORA_TESTS)
+  # For LD_PRELOAD: test/rdma/audit.ts.
+  add_library(mr_audit MODULE "${CMAKE_CURRENT_SOURCE_DIR}/native/testing/preload/mr_audit.cc")
+  target_link_libraries(mr_audit PRIVATE ${CMAKE_DL_LIBS})
+endif()
+
 if(DIASPORA_BENCH)
   file(GLOB_RECURSE benches CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/native/*_bench.cc")
   foreach(bench ${benches})

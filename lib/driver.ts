@@ -13,8 +13,16 @@ import { openFabric } from './drivers/fabric.js';
 import { DiasporaError, wrapError } from './errors.js';
 import { checkName } from './names.js';
 import type { NativeTopicEntry } from './native.js';
-import { checkKeys, choiceOption, integerOption, invalidOption, stringOption } from './options.js';
-import { runtime } from './runtime.js';
+import {
+  checkKeys,
+  choiceOption,
+  functionOption,
+  integerOption,
+  invalidOption,
+  providerOption,
+  stringOption,
+} from './options.js';
+import { type LogLine, runtime } from './runtime.js';
 import { type JsonSchema, type StageOptions, Stages, type StoredStages, storedStages } from './stages.js';
 import { ThreadPool } from './thread-pool.js';
 import { type Child, type Durability, type PartitionManager, TopicHandle } from './topic-handle.js';
@@ -48,8 +56,18 @@ export interface FabricDriverOptions extends CommonDriverOptions {
    * Default: the file must be there, with any number of them.
    */
   readonly minServers?: number;
-  /** libfabric provider, exact name. Default: 'auto', the fastest that both sides share. */
+  /**
+   * libfabric provider: 'tcp', 'shm', 'verbs', 'cxi', 'efa' or an exact name, or several with commas. Default: 'auto',
+   * the fastest that both sides share. One that does not come up is given up for the next, with a line in the log.
+   */
   readonly provider?: string;
+  /**
+   * libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through. Default: the one that has the
+   * address by which the server is reached.
+   */
+  readonly domain?: string;
+  /** Lines for the operator: connections lost, providers given up. Default: none. */
+  readonly onLog?: (line: LogLine) => void;
   /** For finding the servers, and again for connecting to them, milliseconds. Default: 5000. */
   readonly connectTimeoutMs?: number;
   /** How long a lost connection is retried before what is pending fails with CONNECTION_LOST. Default: 30000. */
@@ -96,6 +114,8 @@ const fabricNames = [
   'servers',
   'minServers',
   'provider',
+  'domain',
+  'onLog',
   'connectTimeoutMs',
   'reconnectTimeoutMs',
 ] as const satisfies readonly (keyof FabricDriverOptions)[];
@@ -183,8 +203,9 @@ export class Driver {
         ? undefined
         : integerOption('minServers', given.minServers, { min: 1, fallback: 1 });
     const where = { groupFile: given.groupFile, servers: given.servers, minServers };
-    const provider = stringOption('provider', given.provider, 'auto');
-    return new Driver(await openFabric(runtime(), where, provider, connectionSettings(given)), 'log');
+    const provider = providerOption(given.provider, given.domain);
+    const onLog = functionOption('onLog', given.onLog);
+    return new Driver(await openFabric(runtime(), where, provider, onLog, connectionSettings(given)), 'log');
   }
 
   /** `open`, `closing`, `closed` or `destroyed`. */

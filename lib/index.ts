@@ -8,7 +8,7 @@ export {
   type DataSelector,
   fullData,
 } from './consumer-options.js';
-export type { DriverCounters } from './counters.js';
+export type { DriverCounters, ServerCounters } from './counters.js';
 export { DataDescriptor, type DataRange } from './data-descriptor.js';
 export {
   type CommonDriverOptions,

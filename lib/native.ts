@@ -80,7 +80,7 @@ export interface NativeFabricInfo {
   providers: NativeProviderInfo[];
 }
 
-/** Counters of one driver or server, kept by the native core; all monotonic. */
+/** Counters of one driver or server, kept by the native core; monotonic but for what is called present. */
 export interface NativeCounters {
   /** Bytes of event data that crossed by RMA (read from producers, written to consumers). */
   dataBytesByRma: number;
@@ -96,6 +96,11 @@ export interface NativeCounters {
   registrations: number;
   /** Provider of each session, by server index; '' while not connected. Empty for a server. */
   providers: string[];
+}
+
+export interface NativeServerCounters extends NativeCounters {
+  /** Clients connected at present. */
+  sessions: number;
 }
 
 export interface NativeServerOptions {
@@ -263,7 +268,7 @@ export interface NativeBinding {
 
   serverStart(requestId: number, options: NativeServerOptions): NativeServer; // -> NativeServerStarted
   serverStop(requestId: number, server: NativeServer): void; // flushes, closes -> undefined
-  serverCounters(server: NativeServer): NativeCounters;
+  serverCounters(server: NativeServer): NativeServerCounters;
 
   /** Connects to every server. -> NativeDriverOpened once all are up, or an error naming the address. */
   driverOpen(requestId: number, options: NativeDriverOptions): NativeDriver;

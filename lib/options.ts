@@ -71,6 +71,19 @@ export function stringOption(name: string, value: string | undefined, fallback: 
   throw invalidOption(name, 'a string that is not empty', value);
 }
 
+/** Names of providers with commas, each bound to `domain` when there is one: what the core takes. */
+export function providerOption(provider: string | undefined, domain: string | undefined): string {
+  const names = stringOption('provider', provider, 'auto');
+  if (domain === undefined) return names;
+  if (typeof domain !== 'string' || !/^[^@,\s]+$/.test(domain)) {
+    throw invalidOption('domain', 'the name of an adapter or interface', domain);
+  }
+  return names
+    .split(',')
+    .map((name) => `${name}@${domain}`)
+    .join(',');
+}
+
 export function functionOption<T>(name: string, value: T | undefined): T | undefined {
   if (value === undefined || typeof value === 'function') return value;
   throw invalidOption(name, 'a function', value);

@@ -4,7 +4,7 @@
  * It listens on one address, keeps the partitions it owns in a directory (or in memory), and enters itself into a group
  * file from which clients learn where it is. It keeps the process alive until close().
  */
-import type { DriverCounters } from './counters.js';
+import type { ServerCounters } from './counters.js';
 import { DiasporaError } from './errors.js';
 import { joinGroup, leaveGroup } from './group-file.js';
 import { parseListen } from './listen-host.js';
@@ -15,6 +15,7 @@ import {
   type Endpoint,
   formatEndpoint,
   functionOption,
+  providerOption,
   integerOption,
   stringOption,
 } from './options.js';
@@ -37,6 +38,8 @@ export interface ServerOptions {
   readonly groupFile?: string;
   /** Provider name, or several with commas. Default: 'auto', everything usable. */
   readonly provider?: string;
+  /** libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through. Default: that of `listen`. */
+  readonly domain?: string;
   /** Bound on the memory for events, bytes. Default: 1 GiB. */
   readonly memoryBytes?: number;
   /** Listen beyond this host although there is no authentication yet. Default: false. */
@@ -51,6 +54,7 @@ const optionNames = [
   'advertise',
   'groupFile',
   'provider',
+  'domain',
   'memoryBytes',
   'insecure',
   'onLog',
@@ -120,7 +124,7 @@ export class Server {
             dataDirectory: options.data === undefined ? '' : stringOption('data', options.data, ''),
             listenHost: listen.host,
             listenPort: listen.port,
-            provider: stringOption('provider', options.provider, 'auto'),
+            provider: providerOption(options.provider, options.domain),
             memoryBytes,
           });
         },
@@ -182,7 +186,7 @@ export class Server {
     return this.#parts.started.providers;
   }
 
-  counters(): DriverCounters {
+  counters(): ServerCounters {
     return this.#parts.runtime.binding.serverCounters(this.#parts.native);
   }
 

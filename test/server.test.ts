@@ -59,9 +59,26 @@ test('what cannot be started says why', async (t) => {
     [{ data: join(file, 'below') }, 'NOT_WRITABLE'],
     [{ groupFile: file }, 'GROUP_FILE'],
     [{ provider: 'no-such-provider' }, 'PROVIDER_UNAVAILABLE'],
+    [{ provider: 'tcp', domain: 'no-such-domain' }, 'PROVIDER_UNAVAILABLE'],
+    [{ domain: 'lo,eth0' }, 'INVALID_ARGUMENT'],
     [{ port: 1 }, 'INVALID_ARGUMENT'],
   ];
   for (const [options, code] of cases) await assert.rejects(Server.start(options), { code }, JSON.stringify(options));
+});
+
+test('both sides may name the domain, in two ways; a wrong name is told which there are', async (t) => {
+  const server = await Server.start({ provider: 'tcp', domain: 'lo' });
+  t.after(() => server.close());
+  const common = { driver: 'fabric', servers: [server.address] } as const;
+  for (const options of [{ provider: 'tcp', domain: 'lo' }, { provider: 'no-such-provider,tcp@lo' }]) {
+    const driver = await Driver.open({ ...common, ...options });
+    assert.deepEqual(await driver.listTopics(), []);
+    await driver.close();
+  }
+  await assert.rejects(Driver.open({ ...common, provider: 'tcp', domain: 'eth' }), {
+    code: 'PROVIDER_UNAVAILABLE',
+    message: /no domain 'eth'; there are:.* lo/,
+  });
 });
 
 test('a server that cannot be reached is CONNECT_TIMEOUT, and the message has its address', async () => {

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { describeNeeds, needsOf } from './needs.mjs';
 import { root, runMain, runQuiet, SetupError, setUp } from './setup.mjs';
 
 const stage = join(root, 'build-prebuild');
@@ -53,5 +54,7 @@ await runMain(() => {
   if (load.status !== 0) throw new SetupError(`${file} does not load:\n${load.stderr}`);
   // The name under which native/fabric/library.cc looks for it. A copy of the file, not of a link to it.
   if (bundled !== undefined) cpSync(realpathSync(bundled), join(folder, 'libfabric.so.1'));
-  process.stdout.write(`prebuilds/${process.platform}-${process.arch}/${file}\n`);
+  const needs = needsOf(join(folder, file));
+  process.stdout.write(`prebuilds/${process.platform}-${process.arch}/${file}: ${describeNeeds(needs)}\n`);
+  if (needs.versions.has('GLIBCXX')) throw new SetupError('it needs a C++ runtime, which is to be linked in');
 });

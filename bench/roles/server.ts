@@ -1,9 +1,11 @@
 /** Child process: one partition server. Answers 'cpu' with the processor seconds it has used. */
+import { totalmem } from 'node:os';
 import { Server } from 'diaspora-stream';
 import { cpuSeconds } from '../measure.js';
 
-const [data = '', provider = 'auto'] = process.argv.slice(2);
-const server = await Server.start({ data, listen: 'tcp://127.0.0.1:0', provider, memoryBytes: 3 * 1024 ** 3 });
+const [data = '', provider = 'auto', host = ''] = process.argv.slice(2);
+const memoryBytes = Math.min(3 * 1024 ** 3, totalmem() / 2);
+const server = await Server.start({ data, listen: `tcp://${host}:0`, provider, memoryBytes, insecure: true });
 let stopping = false;
 async function stop(): Promise<void> {
   if (stopping) return;

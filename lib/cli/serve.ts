@@ -14,6 +14,7 @@ interface ServeOptions {
   readonly advertise?: string;
   readonly groupFile?: string;
   readonly provider: string;
+  readonly domain?: string;
   readonly memory?: number;
   readonly readyFile?: string;
   readonly waitFor?: number;
@@ -62,6 +63,7 @@ async function serve(options: ServeOptions): Promise<void> {
       provider: options.provider,
       insecure: options.insecure,
       onLog: ({ level, message }) => note(`${level}: ${message}`),
+      ...(options.domain === undefined ? {} : { domain: options.domain }),
       ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
       ...(options.data === undefined ? {} : { data: options.data }),
       ...(options.groupFile === undefined ? {} : { groupFile: options.groupFile }),
@@ -97,6 +99,7 @@ export function serveCommand(): Command {
     .option('--advertise <host>', 'host that clients shall connect to (default: the one listened on)')
     .option('--group-file <file>', 'join the group in this file, which is created if need be; clients read it')
     .option('--provider <name>', 'libfabric provider, or several with commas', 'auto')
+    .option('--domain <name>', 'adapter (mlx5_0) or interface (ib0) to move data through (default: that of --listen)')
     .option('--memory <bytes>', 'bound on the memory for events, for example 2GiB', parseBytes)
     .option('--insecure', 'allow an address beyond this host without authentication', false)
     .option('--ready-file <file>', 'written when ready (the ready line as JSON), removed when it stops')

@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import { Driver } from '../driver.js';
 import { parseCount, parsePositive } from './arguments.js';
-import { printLine } from './terminal.js';
+import { note, printLine } from './terminal.js';
 
 interface WaitOptions {
   readonly groupFile: string;
@@ -12,8 +12,13 @@ interface WaitOptions {
 }
 
 async function wait({ groupFile, servers, timeout, provider }: WaitOptions): Promise<void> {
-  const options = { driver: 'fabric', groupFile, minServers: servers, connectTimeoutMs: timeout, provider } as const;
-  const driver = await Driver.open(options);
+  const group = { driver: 'fabric', groupFile, minServers: servers } as const;
+  const driver = await Driver.open({
+    ...group,
+    connectTimeoutMs: timeout,
+    provider,
+    onLog: ({ level, message }) => note(`${level}: ${message}`),
+  });
   try {
     for (const server of driver.info.servers) await printLine(`${server.address} ${server.provider}`);
   } finally {

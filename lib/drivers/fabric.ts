@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DiasporaError } from '../errors.js';
 import { type GroupServer, readGroup, readGroupSync } from '../group-file.js';
 import { type Endpoint, parseEndpoint } from '../options.js';
-import type { Runtime } from '../runtime.js';
+import type { LogLine, Runtime } from '../runtime.js';
 import { Connection, type ConnectionKind, type ConnectionSettings } from './connection.js';
 
 /** Where the servers are: exactly one of the two. */
@@ -84,10 +84,15 @@ export async function openFabric(
   runtime: Runtime,
   where: ServersOption,
   provider: string,
+  onLog: ((line: LogLine) => void) | undefined,
   settings: ConnectionSettings,
 ): Promise<Connection> {
   const found = await findServers(where, settings.connectTimeoutMs);
-  const release = (): Promise<void> => Promise.resolve();
+  if (onLog !== undefined) runtime.logListeners.add(onLog);
+  const release = (): Promise<void> => {
+    if (onLog !== undefined) runtime.logListeners.delete(onLog);
+    return Promise.resolve();
+  };
   const kind: ConnectionKind = { driver: 'fabric', embedded: undefined, provider, release, ...found };
   return Connection.open(runtime, kind, settings);
 }

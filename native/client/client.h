@@ -69,6 +69,8 @@ class CompletionSink {
   virtual void consumer_failed(uint32_t consumer, std::optional<PartitionIndex> partition, const Error& error) = 0;
   virtual void server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) = 0;
   virtual void server_up(uint32_t driver, uint32_t server) = 0;
+  // A line for the operator.
+  virtual void warn(const std::string& line) = 0;
 };
 
 // A run of consecutive events handed to a consumer.

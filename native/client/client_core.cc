@@ -138,6 +138,7 @@ void ClientCore::peer_down(uint32_t server) {
 }
 
 void ClientCore::peer_lost(uint32_t server, uint32_t attempt, const Error& error) {
+  if (attempt == 1 && was_up_[server]) sink_->warn(error.message + "; connecting anew");
   sink_->server_lost(id_, server, attempt, error);
 }
 

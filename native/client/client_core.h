@@ -46,6 +46,7 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   void peer_up(uint32_t server) override;
   void peer_down(uint32_t server) override;
   void peer_lost(uint32_t server, uint32_t attempt, const Error& error) override;
+  void peer_warning(const std::string& line) override { sink_->warn(line); }
   void peer_given_up(uint32_t server, const Error& error) override;
 
  private:

@@ -17,6 +17,8 @@ constexpr int64_t kBackoffMinMs = 20;
 constexpr int64_t kBackoffMaxMs = 1000;
 // The last attempt gets a fair chance even when the deadline is near.
 constexpr int64_t kAttemptMsMin = 50;
+// What a provider gets to come up in while there are others.
+constexpr int64_t kFabricMsMax = 5000;
 
 // Receives kept posted: answers to all batches and fetches of a session, and deliveries.
 constexpr uint32_t kReceives = 32;
@@ -85,10 +87,7 @@ void Connection::begin_attempt() {
   state_ = State::kConnecting;
   const int64_t left = deadline_ms_ - monotonic_ms();
   const int64_t attempt_ms = std::max(std::min(left, options_.connect_timeout_ms), kAttemptMsMin);
-  timer_ = reactor_->call_after_ms(attempt_ms, [this, attempt_ms] {
-    timer_ = 0;
-    fail({ErrorCode::k_CONNECT_TIMEOUT, "no answer within " + std::to_string(attempt_ms) + " ms"});
-  });
+  limit_attempt(attempt_ms);
   if (options_.connect_local) {
     const int fd = options_.connect_local();
     if (fd < 0) return fail({ErrorCode::k_CONNECTION_LOST, "it is stopping"});
@@ -97,6 +96,15 @@ void Connection::begin_attempt() {
   connector_ = std::make_unique<Connector>(reactor_, address_, [this](Result<int> fd) {
     if (!fd) return fail(fd.error());
     connected(fd.value());
+  });
+}
+
+void Connection::limit_attempt(int64_t ms) {
+  cancel_timer();
+  timer_ = reactor_->call_after_ms(ms, [this, ms] {
+    timer_ = 0;
+    const Error error{ErrorCode::k_CONNECT_TIMEOUT, "no answer within " + std::to_string(ms) + " ms"};
+    fail(state_ == State::kAttaching || state_ == State::kPinging ? give_up_provider(error) : error);
   });
 }
 
@@ -144,7 +152,9 @@ void Connection::greet(Result<std::vector<fabric::ProviderInfo>> providers) {
   hello.host_identity = fabric::host_identity();
   hello.message_bytes = kMessageBytesMax;
   hello.zero_copy_threshold = options_.zero_copy_threshold;
-  for (const fabric::ProviderInfo& provider : providers_) hello.providers.push_back({provider.name, provider.family});
+  for (const fabric::ProviderInfo& provider : providers_) {
+    if (unfit_.count(provider.family) == 0) hello.providers.push_back({provider.name, provider.family});
+  }
   channel_->send(wire::make_frame(hello));
   state_ = State::kGreeting;
 }
@@ -160,7 +170,13 @@ Status Connection::handle_frame(const wire::FrameHeader& header, std::span<const
   if (header.type == wire::FrameType::kError && header.request_id == 0) {
     const Result<wire::ErrorFrame> error = wire::decode_error(payload);
     if (!error) return error.status();
-    return {error.value().code, error.value().message};
+    const Error said{error.value().code, error.value().message};
+    if (state_ == State::kAttaching || state_ == State::kPinging) return give_up_provider(said);
+    if (said.code == ErrorCode::k_PROVIDER_UNAVAILABLE && !unfit_.empty()) {
+      unfit_.clear();  // the server has none of the others: again with all
+      return {ErrorCode::k_CONNECTION_LOST, said.message};
+    }
+    return said;
   }
   if (state_ == State::kGreeting && header.type == wire::FrameType::kWelcome) return welcomed(payload);
   if (state_ == State::kAttaching && header.type == wire::FrameType::kAttached) return attached();
@@ -181,16 +197,23 @@ Status Connection::welcomed(std::span<const uint8_t> payload) {
   if (chosen == providers_.end()) return {ErrorCode::k_PROTOCOL, "the server chose a provider that was not offered"};
   provider_ = *chosen;
   auto domain = share_domain(provider_, bind_address_);
-  if (!domain) return domain.status();
+  if (!domain) return give_up_provider(domain.error());
   domain_ = domain.take();
   session::Link::Handler handler;
   handler.on_message = [this](std::span<const uint8_t> bytes) { on_message(bytes); };
-  handler.on_failed = [this](const Error& error) { fail({ErrorCode::k_CONNECTION_LOST, error.message}); };
+  handler.on_failed = [this](const Error& error) {
+    const Error lost{ErrorCode::k_CONNECTION_LOST, error.message};
+    fail(state_ == State::kUp ? lost : give_up_provider(lost));
+  };
   link_ = std::make_unique<session::Link>(reactor_, domain_->get(), std::move(handler));
   const Result<std::vector<uint8_t>> address = link_->open();
-  if (!address) return address.status();
+  if (!address) return give_up_provider(address.error());
   channel_->send(wire::make_frame(wire::FrameType::kAttach, 0, address.value()));
   state_ = State::kAttaching;
+  // A fabric that says nothing must leave time for another.
+  if (has_alternative()) {
+    limit_attempt(std::clamp(options_.connect_timeout_ms / 2, kAttemptMsMin, kFabricMsMax));
+  }
   return {};
 }
 
@@ -199,7 +222,7 @@ Status Connection::attached() {
   options.message_bytes = welcome_.message_bytes;
   options.receives = kReceives;
   const Status started = link_->start(welcome_.endpoint_address, options, channel_.get());
-  if (!started) return started;
+  if (!started) return give_up_provider(started.error());
   limits_.message_bytes =
       static_cast<uint32_t>(std::min<uint64_t>(welcome_.message_bytes, provider_.message_bytes_max));
   limits_.batch_credits = welcome_.batch_credits;
@@ -232,7 +255,29 @@ void Connection::came_up() {
   state_ = State::kUp;
   server_uuid_ = welcome_.server;
   was_up_once_ = true;
+  unfit_.clear();
   handler_->on_up();
+}
+
+// Is there another provider to offer? The server has chosen the best of those it could take: only worse ones are left.
+bool Connection::has_alternative() const {
+  return std::any_of(providers_.begin(), providers_.end(), [&](const fabric::ProviderInfo& other) {
+    return other.preference < provider_.preference && unfit_.count(other.family) == 0;
+  });
+}
+
+// The provider that both sides chose does not come up. What to fail the attempt with: a retryable error while there are
+// others to offer.
+Error Connection::give_up_provider(const Error& error) {
+  if (failing_) return error;
+  const Error what{error.code, "provider " + provider_.name + " does not come up: " + error.message};
+  if (!has_alternative()) {
+    unfit_.clear();
+    return what;
+  }
+  unfit_.insert(provider_.family);
+  handler_->on_warning("server " + name_ + ": " + what.message + "; trying another provider");
+  return {ErrorCode::k_CONNECTION_LOST, what.message};
 }
 
 // Reported by the channel, the link or the handler: dealt with when none of them is on the stack.

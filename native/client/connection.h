@@ -1,6 +1,7 @@
 // The connection to one server: control channel, handshake, fabric link, loss and reconnection.
 //
 // What it is not: it knows no batches, fetches or subscriptions; those are its Handler's (Peer).
+// When the provider that both sides chose does not come up, the next attempt offers the others.
 // States: idle -> connecting -> (discovering) -> greeting -> attaching -> pinging -> up; a failure in any of them
 // closes the link first, then waits and connects again until the time is up, then is idle again (given up); closed is
 // final. Thread: progress. Owner: Peer. Invariants: on_up and on_down alternate; when on_down is called the endpoint is
@@ -10,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,6 +43,8 @@ class Connection {
     virtual void on_down() = 0;
     // Will be tried again.
     virtual void on_lost(uint32_t attempt, const Error& error) = 0;
+    // A line for the operator: something is worse than it could be.
+    virtual void on_warning(const std::string& line) = 0;
     // No more attempts until open() is called again.
     virtual void on_given_up(const Error& error) = 0;
     virtual void on_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload) = 0;
@@ -88,6 +92,9 @@ class Connection {
   Status handle_message(const wire::MessageView& view);
   void came_up();
   void fail(Error error);
+  bool has_alternative() const;
+  Error give_up_provider(const Error& error);
+  void limit_attempt(int64_t ms);
   void recover(const Error& error);
   void give_up(const Error& last);
   bool tear_down();
@@ -114,6 +121,7 @@ class Connection {
   std::string bind_address_;
   std::vector<fabric::ProviderInfo> providers_;
   fabric::ProviderInfo provider_;
+  std::set<std::string> unfit_;  // families that did not come up since the session was up last; not offered again
   Uuid server_uuid_;
   wire::WelcomeFrame welcome_;
   SessionLimits limits_;

@@ -1,6 +1,7 @@
 #include "client/domain_registry.h"
 
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "client/client.h"
@@ -9,7 +10,7 @@ namespace diaspora::client {
 
 namespace {
 
-using Key = std::pair<std::string, std::string>;  // provider name, bind address
+using Key = std::tuple<std::string, std::string, std::string>;  // provider, its domain, bind address
 
 // Leaked like the progress thread that it belongs to.
 std::map<Key, std::weak_ptr<SharedDomain>>& registry() {
@@ -28,7 +29,7 @@ SharedDomain::~SharedDomain() { reactor_->remove_poller(&poller_); }
 
 Result<std::shared_ptr<SharedDomain>> share_domain(const fabric::ProviderInfo& provider,
                                                    const std::string& bind_address) {
-  std::weak_ptr<SharedDomain>& known = registry()[{provider.name, bind_address}];
+  std::weak_ptr<SharedDomain>& known = registry()[{provider.name, provider.domain, bind_address}];
   if (std::shared_ptr<SharedDomain> domain = known.lock(); domain && !provider.domain_per_session) return domain;
   fabric::FabricOptions options;
   options.provider = provider.name;

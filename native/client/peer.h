@@ -28,6 +28,7 @@ class Peer final : public Connection::Handler {
     virtual void peer_up(uint32_t server) = 0;
     virtual void peer_down(uint32_t server) = 0;
     virtual void peer_lost(uint32_t server, uint32_t attempt, const Error& error) = 0;
+    virtual void peer_warning(const std::string& line) = 0;
     virtual void peer_given_up(uint32_t server, const Error& error) = 0;
   };
 
@@ -51,6 +52,7 @@ class Peer final : public Connection::Handler {
   void on_up() override;
   void on_down() override;
   void on_lost(uint32_t attempt, const Error& error) override { listener_->peer_lost(index_, attempt, error); }
+  void on_warning(const std::string& line) override { listener_->peer_warning(line); }
   void on_given_up(const Error& error) override;
   void on_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload) override {
     requests_.on_reply(header, payload);

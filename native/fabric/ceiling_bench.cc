@@ -1,6 +1,6 @@
 // The raw ceilings that the product is compared with: one provider, two processes, nothing but fabric.h between them.
 //
-//   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1 [--wait poll|sleep]
+//   ceiling_bench --provider tcp --test read --bytes 1048576 --seconds 1 [--wait poll|sleep] [--hosts CLIENT,SERVER]
 //
 // read, write: this process (the server of the product, which is the only initiator there) moves `bytes` at a time
 // between its 64 MiB ring and a 64 MiB window of the other process; both poll. What is read from is ordinary memory, as
@@ -44,6 +44,8 @@ struct Options {
   double seconds = 1;
   bool sleeps = false;
   int peer_fd = -1;
+  std::string client_host;  // addresses of the interfaces of the other process (client) and of this one; empty: any
+  std::string server_host;
 };
 
 [[noreturn]] void die(const std::string& what) {
@@ -95,6 +97,7 @@ class Step final : public Operation {
 // One of the two processes: its endpoint and its 64 MiB.
 struct Process {
   Process(const Options& options, Access access) {
+    const bool is_client = access != Access::kLocal;
     if (access == Access::kRemoteRead) {
       ordinary.resize(kWindowBytes);
       memory = ordinary.data();
@@ -106,6 +109,8 @@ struct Process {
     std::memset(memory, 1, kWindowBytes);
     FabricOptions fabric;
     fabric.provider = options.provider;
+    const std::string& host = is_client ? options.client_host : options.server_host;
+    if (!host.empty()) fabric.bind_address = host;
     const ProviderInfo provider = must(discover_providers(fabric)).front();
     name = provider.name;
     domain = must(open_domain(provider, fabric));
@@ -356,6 +361,10 @@ Options parse(int argc, char** argv) {
       options.seconds = std::strtod(value, nullptr);
     } else if (flag == "--wait") {
       options.sleeps = std::string(value) == "sleep";
+    } else if (flag == "--hosts") {
+      const std::string hosts = value;
+      options.client_host = hosts.substr(0, hosts.find(','));
+      options.server_host = hosts.substr(hosts.find(',') + 1);
     } else if (flag == "--peer-fd") {
       options.peer_fd = std::atoi(value);
     } else {
@@ -366,7 +375,7 @@ Options parse(int argc, char** argv) {
   const bool is_known = options.test == "read" || options.test == "write" || options.test == "rtt";
   if (argc % 2 == 0 || !is_known || options.bytes == 0 || options.bytes > kWindowBytes / 2) {
     die("usage: --provider tcp|shm --test read|write|rtt --bytes 1.." + std::to_string(kWindowBytes / 2) +
-        " --seconds 1 [--wait poll|sleep]");
+        " --seconds 1 [--wait poll|sleep] [--hosts CLIENT,SERVER]");
   }
   return options;
 }

@@ -23,6 +23,7 @@ namespace diaspora::fabric {
 struct ProviderInfo {
   std::string name;            // exact libfabric provider name ("net", "tcp", "shm", "verbs;ofi_rxm", ...) or "local"
   std::string family;          // wire compatibility: "xnet", "shm-1", "shm-2", "verbs;ofi_rxm", ..., "local"
+  std::string domain;          // adapter or interface, where one was asked for by name; else the address decides
   std::string fabric_version;  // of libfabric, for example "1.17"; empty for local
   // Largest post_send that never exposes the sender's buffer, bytes (<= kMessageBytesMax).
   uint64_t message_bytes_max = 0;
@@ -35,10 +36,13 @@ struct ProviderInfo {
 };
 
 enum class Access {
-  kLocal,        // source or target of this side's own operations; never reachable by a peer
+  kLocal,        // source or target of this side's own reads and writes; never reachable by a peer
+  kMessages,     // sent from and received into; never reachable by a peer
   kRemoteRead,   // peers that know address and key may read
   kRemoteWrite,  // peers that know address and key may write
 };
+
+constexpr bool is_remote(Access access) { return access == Access::kRemoteRead || access == Access::kRemoteWrite; }
 
 // Registered memory. Destroy only when no operation uses it and, for remote access, when the peer is done or the
 // endpoint is closed. The memory must outlive it.
@@ -134,7 +138,8 @@ class Domain {
 
 struct FabricOptions {
   // "auto", "local", "tcp" (the native tcp provider, whatever its name in this libfabric), "shm", "verbs", "cxi",
-  // "efa", or an exact libfabric provider string.
+  // "efa", or an exact libfabric provider string; with "@DOMAIN" behind it only on that libfabric domain: an adapter
+  // ("verbs@mlx5_0") or an interface ("tcp@eth1"), whatever its address.
   std::string provider = "auto";
   // Numeric IP of the interface on which peers reach this process; empty, "0.0.0.0" or "::": any. A provider that has
   // no device there is not available: rdma adapters know nothing of 127.0.0.1, and must not open a way around it.

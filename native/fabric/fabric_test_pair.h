@@ -63,7 +63,8 @@ class Pair {
   // Repeats `post` while it is kBusy.
   PostResult post(const std::function<PostResult()>& post_once);
   // The region that a post needs where the provider asks for local registration, else null.
-  std::unique_ptr<MemoryRegion> local_region(Domain* domain, std::vector<uint8_t>* bytes);
+  std::unique_ptr<MemoryRegion> local_region(Domain* domain, std::vector<uint8_t>* bytes,
+                                             Access access = Access::kLocal);
 
   Side a;
   Side b;

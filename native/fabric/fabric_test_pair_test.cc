@@ -89,17 +89,17 @@ PostResult Pair::post(const std::function<PostResult()>& post_once) {
   return posted;
 }
 
-std::unique_ptr<MemoryRegion> Pair::local_region(Domain* domain, std::vector<uint8_t>* bytes) {
+std::unique_ptr<MemoryRegion> Pair::local_region(Domain* domain, std::vector<uint8_t>* bytes, Access access) {
   if (!domain->needs_local_registration()) return nullptr;
-  return domain->register_memory(bytes->data(), bytes->size(), Access::kLocal).take();
+  return domain->register_memory(bytes->data(), bytes->size(), access).take();
 }
 
 void exchange_message(Pair* pair, Side* from, Side* to, size_t bytes) {
   std::vector<uint8_t> sent(bytes);
   std::vector<uint8_t> received(bytes + 1, 0);
   fill_pattern(&sent, bytes);
-  const auto sent_region = pair->local_region(from->domain.get(), &sent);
-  const auto received_region = pair->local_region(to->domain.get(), &received);
+  const auto sent_region = pair->local_region(from->domain.get(), &sent, Access::kMessages);
+  const auto received_region = pair->local_region(to->domain.get(), &received, Access::kMessages);
   TestOperation receive;
   TestOperation send;
   ASSERT_EQ(to->endpoint->post_receive(&receive, received.data(), received.size(), received_region.get()),

@@ -24,7 +24,7 @@ class LocalRegion final : public MemoryRegion {
     region_->base = static_cast<uint8_t*>(base);
     region_->bytes = bytes;
     region_->allowed = access;
-    if (access != Access::kLocal) key_ = publish_region(region_);
+    if (is_remote(access)) key_ = publish_region(region_);
     ++*domain_regions_;
   }
 

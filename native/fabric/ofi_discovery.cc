@@ -10,6 +10,9 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/address.h"
@@ -48,30 +51,44 @@ bool has_address(const fi_info& info, const std::string& address) {
          numeric_host(static_cast<const sockaddr*>(info.src_addr), info.src_addrlen);
 }
 
-// The provider's fi_info for the interface that `bind_address` names. The name must match exactly: asking 1.17 for
-// "tcp" also gives "tcp;ofi_rxm".
-Result<ProviderChoice> choose(const Library& library, const ProviderPolicy& policy, const std::string& bind_address) {
+// The provider's fi_info for `domain` or, without one, for the interface that `bind_address` names. The provider's name
+// must match exactly: asking 1.17 for "tcp" also gives "tcp;ofi_rxm". A domain with several addresses: best the one
+// that peers come to.
+Result<ProviderChoice> choose(const Library& library, const ProviderPolicy& policy, const std::string& domain,
+                              const std::string& bind_address) {
   const FreeInfo free_info{&library};
   const InfoPtr hints(library.dupinfo(nullptr), free_info);
   if (hints == nullptr) return {ErrorCode::k_RESOURCE_EXHAUSTED, "no memory for a provider's description"};
   fill_hints(hints.get(), policy);
+  if (!domain.empty()) hints->domain_attr->name = strdup(domain.c_str());  // not every provider heeds it
   const SignalGuard guard;
   fi_info* found = nullptr;
-  const bool by_ip = policy.named_by_ip && !is_any_address(bind_address);
+  const bool by_ip = domain.empty() && policy.named_by_ip && !is_any_address(bind_address);
   const int rc =
       by_ip ? library.getinfo(library.api_version, bind_address.c_str(), nullptr, FI_SOURCE, hints.get(), &found)
             : library.getinfo(library.api_version, nullptr, nullptr, 0, hints.get(), &found);
   if (rc != 0) return {ErrorCode::k_PROVIDER_UNAVAILABLE, policy.name + ": " + library.error_text(rc)};
   const InfoPtr list(found, free_info);
+  const fi_info* best = nullptr;
+  std::set<std::string> domains;
   for (const fi_info* info = list.get(); info != nullptr; info = info->next) {
     if (policy.name != info->fabric_attr->prov_name) continue;
     if (by_ip && !has_address(*info, bind_address)) continue;
-    ProviderChoice choice{&library, policy, InfoPtr(library.dupinfo(info), free_info)};
+    const std::string name = info->domain_attr->name;
+    domains.insert(name);
+    if (!domain.empty() && name != domain) continue;
+    if (best == nullptr || has_address(*info, bind_address)) best = info;
+    if (domain.empty()) break;
+  }
+  if (best != nullptr) {
+    ProviderChoice choice{&library, policy, InfoPtr(library.dupinfo(best), free_info)};
     if (choice.info == nullptr) return {ErrorCode::k_RESOURCE_EXHAUSTED, "no memory for a provider's description"};
     return choice;
   }
-  return {ErrorCode::k_PROVIDER_UNAVAILABLE,
-          policy.name + (by_ip ? ": no device at " + bind_address : ": not in this libfabric")};
+  std::string why = by_ip ? ": no device at " + bind_address : ": not in this libfabric";
+  if (!domains.empty()) why = ": no domain '" + domain + "'; there are:";
+  for (const std::string& name : domains) why += " " + name;
+  return {ErrorCode::k_PROVIDER_UNAVAILABLE, policy.name + why};
 }
 
 bool has_ptrace_capability() {
@@ -97,24 +114,26 @@ bool can_read_other_processes() {
   return scope == 0 || has_ptrace_capability();
 }
 
-Result<ProviderInfo> try_provider(const Library& library, const ProviderPolicy& policy,
+Result<ProviderInfo> try_provider(const Library& library, const ProviderPolicy& policy, const std::string& domain_name,
                                   const std::string& bind_address) {
   if (policy.needs_process_vm && !can_read_other_processes()) {
     return {ErrorCode::k_PROVIDER_UNAVAILABLE, policy.name + ": this system forbids reading other processes' memory"};
   }
   if (policy.leaves_files) remove_stale_shm_files();
-  Result<ProviderChoice> choice = choose(library, policy, bind_address);
+  Result<ProviderChoice> choice = choose(library, policy, domain_name, bind_address);
   if (!choice) return choice.status();
   Result<std::unique_ptr<OfiDomain>> domain = OfiDomain::open(choice.take());
   if (!domain) return domain.status();
   if (const Status works = probe_provider(domain.value().get()); !works) return works;
-  return domain.value()->provider();
+  ProviderInfo provider = domain.value()->provider();
+  provider.domain = domain_name;
+  return provider;
 }
 
-// Answers of try_provider by provider and address. The mutex also makes threads wait for the first answer.
+// Answers of try_provider by provider, domain and address. The mutex also makes threads wait for the first answer.
 struct Tried {
   std::mutex mutex;
-  std::map<std::pair<std::string, std::string>, Result<ProviderInfo>> answers;
+  std::map<std::tuple<std::string, std::string, std::string>, Result<ProviderInfo>> answers;
 };
 
 Tried& tried() {
@@ -122,13 +141,14 @@ Tried& tried() {
   return *instance;
 }
 
-Result<ProviderInfo> try_once(const Library& library, const ProviderPolicy& policy, const std::string& bind_address) {
+Result<ProviderInfo> try_once(const Library& library, const ProviderPolicy& policy, const std::string& domain,
+                              const std::string& bind_address) {
   Tried& memory = tried();
   const std::lock_guard<std::mutex> lock(memory.mutex);
-  const auto key = std::make_pair(policy.name, bind_address);
+  const auto key = std::make_tuple(policy.name, domain, bind_address);
   auto found = memory.answers.find(key);
   if (found == memory.answers.end()) {
-    found = memory.answers.emplace(key, try_provider(library, policy, bind_address)).first;
+    found = memory.answers.emplace(key, try_provider(library, policy, domain, bind_address)).first;
   }
   return found->second;
 }
@@ -140,8 +160,10 @@ Result<std::vector<ProviderInfo>> discover_ofi_providers(const FabricOptions& op
   if (!library) return library.status();
   std::vector<ProviderInfo> working;
   std::string reasons;
-  for (const ProviderPolicy& policy : policies_for_option(library.value()->version, options.provider)) {
-    Result<ProviderInfo> answer = try_once(*library.value(), policy, options.bind_address);
+  const size_t at = options.provider.rfind('@');
+  const std::string domain = at == std::string::npos ? "" : options.provider.substr(at + 1);
+  for (const ProviderPolicy& policy : policies_for_option(library.value()->version, options.provider.substr(0, at))) {
+    Result<ProviderInfo> answer = try_once(*library.value(), policy, domain, options.bind_address);
     if (answer.ok()) {
       working.push_back(answer.take());
     } else {
@@ -159,7 +181,7 @@ Result<std::unique_ptr<Domain>> open_ofi_domain(const ProviderInfo& provider, co
   const Result<const Library*> library = load_library();
   if (!library) return library.status();
   const ProviderPolicy policy = policy_for(library.value()->version, provider.name);
-  Result<ProviderChoice> choice = choose(*library.value(), policy, options.bind_address);
+  Result<ProviderChoice> choice = choose(*library.value(), policy, provider.domain, options.bind_address);
   if (!choice) return choice.status();
   Result<std::unique_ptr<OfiDomain>> domain = OfiDomain::open(choice.take());
   if (!domain) return domain.status();

@@ -30,17 +30,20 @@ ProviderInfo describe(const ProviderChoice& choice) {
   return info;
 }
 
-uint64_t access_flags(Access access) {
-  const uint64_t local = FI_SEND | FI_RECV | FI_READ | FI_WRITE;
+// No more than is needed: some providers widen what they are given.
+uint64_t access_flags(Access access, const ProviderPolicy& policy) {
   switch (access) {
-    case Access::kLocal:
-      return local;
+    case Access::kMessages:
+      if (!policy.exposes_messages) return FI_SEND | FI_RECV;
+      break;
     case Access::kRemoteRead:
-      return local | FI_REMOTE_READ;
+      return FI_REMOTE_READ;
     case Access::kRemoteWrite:
-      return local | FI_REMOTE_WRITE;
+      return FI_REMOTE_WRITE;
+    case Access::kLocal:
+      break;
   }
-  return local;
+  return FI_READ | FI_WRITE;
 }
 
 // What to do about a process that may not lock more memory, or nothing where it may. Adapters pin what is registered.
@@ -139,8 +142,8 @@ void OfiDomain::remove_endpoint(OfiEndpoint* endpoint) { std::erase(endpoints_, 
 
 Result<std::unique_ptr<MemoryRegion>> OfiDomain::register_memory(void* base, size_t bytes, Access access) {
   std::shared_ptr<Registration> registration;
-  if (access != Access::kLocal || needs_local_registration()) {
-    Result<FidPtr<fid_mr>> fid = register_fid(base, bytes, access_flags(access));
+  if (is_remote(access) || needs_local_registration()) {
+    Result<FidPtr<fid_mr>> fid = register_fid(base, bytes, access_flags(access, choice_.policy));
     if (!fid) return fid.status();
     registration = std::make_shared<Registration>();
     registration->fid = fid.take();

@@ -36,6 +36,7 @@ ProviderPolicy verbs() {
   policy.named_by_ip = true;
   policy.queue_size = kRxmQueue;
   policy.forgets_no_endpoint = true;
+  policy.exposes_messages = true;
   policy.domain_per_session = true;
   return policy;
 }
@@ -91,6 +92,7 @@ ProviderPolicy tcp_over_rxm(bool automatic) {
   policy.automatic = automatic;
   policy.queue_size = kRxmQueue;
   policy.forgets_no_endpoint = true;
+  policy.exposes_messages = true;
   policy.domain_per_session = true;
   return policy;
 }

@@ -35,6 +35,9 @@ struct ProviderPolicy {
   bool nameless_rma_errors = false;  // a read that fails at once is reported without its context
   // ofi_rxm leaves a closed endpoint in the wait list of its queue (rxm_ep_close, 1.17): fi_trywait would follow it.
   bool forgets_no_endpoint = false;
+  // ofi_rxm gives memory that is registered for sending to the peer to read, for its rendezvous. Messages that never
+  // take that way pass through its own memory, so theirs need not be registered for it.
+  bool exposes_messages = false;
   bool own_address_table = false;  // one address table for each endpoint, else one for the domain
   // Sessions share no domain: see ProviderInfo::domain_per_session.
   bool domain_per_session = false;

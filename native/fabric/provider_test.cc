@@ -118,7 +118,7 @@ TEST_P(ProviderTest, MessagesAboveThePostedReceivesArriveOnceReceivesAre) {
   std::deque<TestOperation> receives(kMessages);
   constexpr size_t kReceiveBytes = 200;
   std::vector<uint8_t> buffers(kMessages * kReceiveBytes);
-  const auto buffers_region = pair_->local_region(pair_->b.domain.get(), &buffers);
+  const auto buffers_region = pair_->local_region(pair_->b.domain.get(), &buffers, Access::kMessages);
   std::vector<uint8_t> message(200);
   size_t sent = 0;
   size_t posted_receives = 0;
@@ -205,7 +205,7 @@ TEST_P(ProviderTest, ClosingCompletesEverythingOnceAndLetsGoOfTheMemory) {
 
 TEST_P(ProviderTest, AnEndpointMayBeDestroyedByACompletionOfItsOwn) {
   std::vector<uint8_t> buffers(size_t{3} * 64);
-  const auto region = pair_->local_region(pair_->b.domain.get(), &buffers);
+  const auto region = pair_->local_region(pair_->b.domain.get(), &buffers, Access::kMessages);
   TestOperation receives[3];
   for (int i = 0; i < 3; ++i) {
     ASSERT_EQ(pair_->b.endpoint->post_receive(&receives[i], buffers.data() + i * 64, 64, region.get()),
@@ -235,7 +235,7 @@ TEST_P(ProviderTest, SleepingOnTheDescriptorWakesForAMessage) {
     std::vector<uint8_t> message(64, static_cast<uint8_t>(i));
     TestOperation receive;
     TestOperation send;
-    const auto region = pair_->local_region(pair_->b.domain.get(), &received);
+    const auto region = pair_->local_region(pair_->b.domain.get(), &received, Access::kMessages);
     ASSERT_EQ(pair_->b.endpoint->post_receive(&receive, received.data(), 64, region.get()), PostResult::kPosted);
     ASSERT_TRUE(run_until([&] { pair_->progress(); }, [&] { return pair_->b.domain->prepare_wait(); }));
     pollfd entry{pair_->b.domain->wait_fd(), POLLIN, 0};

@@ -120,6 +120,7 @@ napi_value make_counters(napi_env env, const client::Counters& counters) {
 napi_value make_counters(napi_env env, const server::ServerCounters& counters) {
   ObjectBuilder builder(env);
   return common_counters(builder, counters)
+      .number("sessions", static_cast<double>(counters.sessions))
       .number("reconnects", 0)
       .set("providers", make_array(env, std::vector<std::string>(), make_text))
       .result();

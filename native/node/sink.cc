@@ -66,4 +66,6 @@ void Sink::server_up(uint32_t driver, uint32_t server) {
       {.kind = CompletionKind::kServerUp, .target = static_cast<double>(driver), .a = static_cast<double>(server)});
 }
 
+void Sink::warn(const std::string& line) { gate_->push({.kind = CompletionKind::kLog}, LogLine{true, line}); }
+
 }  // namespace diaspora::node

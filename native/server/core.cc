@@ -14,11 +14,14 @@ Result<fabric::MemoryRegion*> RegionCache::region_of(const Buffer& buffer,
   auto region = domain_->register_memory(arena.base, arena.bytes, fabric::Access::kLocal);
   if (!region) return region.error();
   fabric::MemoryRegion* raw = region.value().get();
+  ++*count_;
   if (arena.bytes > BufferPool::kArenaBytes) {
-    *temporary = region.take();
+    *temporary = {region.take().release(), [count = count_](fabric::MemoryRegion* gone) {
+                    delete gone;
+                    --*count;
+                  }};
   } else {
     regions_.emplace(arena.number, region.take());
-    ++*count_;
   }
   return raw;
 }
@@ -58,7 +61,7 @@ void Core::read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index,
 
 Result<std::shared_ptr<ServedDomain>> Core::domain(const fabric::ProviderInfo& provider,
                                                    const std::string& bind_address) {
-  const std::pair<std::string, std::string> key{provider.name, provider.same_host_only ? "" : bind_address};
+  const auto key = std::make_tuple(provider.name, provider.domain, provider.same_host_only ? "" : bind_address);
   const auto known = domains.find(key);
   if (known != domains.end()) return known->second;
   fabric::FabricOptions fabric_options;

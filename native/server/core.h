@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -35,13 +36,16 @@ inline constexpr int64_t kNoMemoryMs = 5000;
 class RegionCache {
  public:
   RegionCache(fabric::Domain* domain, std::atomic<uint64_t>* count) : domain_(domain), count_(count) {}
+  ~RegionCache() { *count_ -= regions_.size(); }
+  RegionCache(const RegionCache&) = delete;
+  RegionCache& operator=(const RegionCache&) = delete;
   // The region that covers `buffer`; null when the provider needs none. Arenas made for one large batch are registered
   // anew each time and kept by `*temporary`, as they go away with the batch.
   Result<fabric::MemoryRegion*> region_of(const Buffer& buffer, std::shared_ptr<fabric::MemoryRegion>* temporary);
 
  private:
   fabric::Domain* domain_;
-  std::atomic<uint64_t>* count_;  // of registrations, for the server's counters
+  std::atomic<uint64_t>* count_;  // of present registrations, for the server's counters
   std::unordered_map<uint64_t, std::unique_ptr<fabric::MemoryRegion>> regions_;  // by arena number
 };
 
@@ -86,8 +90,9 @@ struct Core {
   std::shared_ptr<BufferPool> pool;
   std::unique_ptr<partition::Storage> storage;
   std::unique_ptr<TopicTable> topics;
-  std::vector<fabric::ProviderInfo> providers;                                           // best first
-  std::map<std::pair<std::string, std::string>, std::shared_ptr<ServedDomain>> domains;  // the shared ones
+  std::vector<fabric::ProviderInfo> providers;  // best first
+  // The shared ones, by provider, its domain and address.
+  std::map<std::tuple<std::string, std::string, std::string>, std::shared_ptr<ServedDomain>> domains;
   AtomicCounters counters;
 
  private:

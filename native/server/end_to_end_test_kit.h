@@ -55,6 +55,14 @@ class TestSink final : public client::CompletionSink {
     note([&] { ++ups_; });
   }
 
+  void warn(const std::string& line) override {
+    note([&] { warnings_.push_back(line); });
+  }
+  std::vector<std::string> warnings() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return warnings_;
+  }
+
   Result<Value> wait_request(uint64_t request) {
     wait([&] { return requests_.count(request) > 0; });
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -116,6 +124,7 @@ class TestSink final : public client::CompletionSink {
   std::map<uint32_t, size_t> ready_;
   std::vector<Error> failures_;
   std::vector<Error> losses_;
+  std::vector<std::string> warnings_;
   size_t ups_ = 0;
 };
 

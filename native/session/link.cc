@@ -132,7 +132,7 @@ Status Link::Impl::start(std::span<const uint8_t> peer_address, const Options& o
   const size_t memory_bytes = message_bytes * (options.receives + kSendSlots);
   memory = std::make_unique_for_overwrite<uint8_t[]>(memory_bytes);
   if (domain->needs_local_registration()) {
-    auto region = domain->register_memory(memory.get(), memory_bytes, fabric::Access::kLocal);
+    auto region = domain->register_memory(memory.get(), memory_bytes, fabric::Access::kMessages);
     if (!region) return region.status();
     memory_region = region.take();
   }

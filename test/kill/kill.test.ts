@@ -1,3 +1,4 @@
-import { killRounds } from './rounds.js';
+import { killRounds, producerKillRounds } from './rounds.js';
 
 killRounds('tcp');
+producerKillRounds('tcp');

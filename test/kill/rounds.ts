@@ -1,7 +1,7 @@
 /**
- * The kill test of a provider: kill -9 on the server under load, restart on another port, again and again: every
- * acknowledged event is there once, in order, with the right bytes. DIASPORA_KILL_ROUNDS: rounds for each durability
- * (default 20). DIASPORA_SEED: repeats a run.
+ * The kill tests of a provider: kill -9 on the server under load, restart on another port, again and again; and kill -9
+ * on producers in the middle of transfers. Every acknowledged event is there once, in order, with the right bytes, and
+ * nothing stays registered. DIASPORA_KILL_ROUNDS: rounds of each (default 20). DIASPORA_SEED: repeats a run.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Driver, type Durability, fullData, type Producer, type TopicHandle } from '../../lib/index.js';
 import { type Kind, providerName, serverPlace } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
+import { Program } from '../support/program.js';
 import { startServer } from '../support/server-process.js';
 import { temporaryDirectory } from '../support/temporary.js';
 
@@ -17,8 +18,24 @@ const rounds = Number(process.env['DIASPORA_KILL_ROUNDS'] ?? 20);
 const seed = Number(process.env['DIASPORA_SEED'] ?? Date.now() % 1_000_000);
 const partitions = 2;
 
+/**
+ * Bound on going on after a kill, milliseconds: from the restart of a server to the next acknowledgement, and from a
+ * client's death to its session's end. Half of it is what a slow guest needs to start a process.
+ */
+const recoveryMs = 30_000;
+const timeout = 60_000 + rounds * 2 * recoveryMs;
+
 /** Sizes of data in turn: none, gathered, zero-copy. */
 const sizes = [0, 100, 70_000];
+
+/** Looks until it holds; fails after `recoveryMs`. */
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + recoveryMs;
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, `${what} within ${recoveryMs} ms`);
+    await sleep(1);
+  }
+}
 
 interface Acknowledged {
   readonly n: number;
@@ -116,9 +133,7 @@ async function verify(topic: TopicHandle<{ n: number }>, load: Load): Promise<vo
 
 export function killRounds(kind: Kind): void {
   for (const durability of ['os', 'sync'] as const satisfies Durability[]) {
-    test(`${kind}: ${rounds} rounds of kill -9, durability ${durability}, seed ${seed}`, {
-      timeout: 600_000,
-    }, async (t) => {
+    test(`${kind}: ${rounds} rounds of kill -9, durability ${durability}, seed ${seed}`, { timeout }, async (t) => {
       const directory = await temporaryDirectory(t);
       const groupFile = join(directory, 'group.json');
       const provider = await providerName(kind);
@@ -130,8 +145,12 @@ export function killRounds(kind: Kind): void {
       const topic = await driver.openTopic<{ n: number }>('t');
       const load = new Load(topic.producer());
       const addresses = new Set<string>();
+      let slowestMs = 0;
       for (let round = 0; round < rounds; round += 1) {
         const before = load.count;
+        const started = performance.now();
+        await until('the next acknowledgement', () => load.count > before);
+        slowestMs = Math.max(slowestMs, performance.now() - started);
         while (load.count < before + 50) await sleep(1);
         await sleep(random() * 60);
         addresses.add(server.address);
@@ -145,8 +164,95 @@ export function killRounds(kind: Kind): void {
       await verify(topic, load);
       assert.ok(driver.counters().reconnects >= rounds);
       await driver.close();
+      await until('no registrations', async () => (await server.counters()).registrations === 0);
       await server.close();
-      t.diagnostic(`${load.count} events acknowledged`);
+      t.diagnostic(`${load.count} events acknowledged, the first after a restart within ${Math.ceil(slowestMs)} ms`);
     });
   }
+}
+
+interface Told {
+  readonly who: number;
+  readonly n: number;
+}
+
+/** The numbers of the events that were acknowledged to a program until it ended. */
+async function acknowledgedTo(victim: Program, onFirst: () => void): Promise<number[]> {
+  const numbers: number[] = [];
+  for (;;) {
+    try {
+      numbers.push(await victim.message<number>());
+    } catch {
+      return numbers;
+    }
+    onFirst();
+  }
+}
+
+/** What each victim pushed is stored from its first event on without a gap, and up to what was acknowledged to it. */
+async function verifyVictims(topic: TopicHandle<Told>, acknowledged: number[][], dataBytes: number): Promise<void> {
+  const { partitions: stored } = await topic.describe();
+  for (const { partition, nextId } of stored) {
+    const next = acknowledged.map(() => partition);
+    const consumer = topic.consumer({
+      name: `victims-${partition}`,
+      partitions: [partition],
+      from: 'beginning',
+      dataSelector: fullData,
+    });
+    for await (const { id, metadata, data } of consumer) {
+      assert.equal(metadata.n, next[metadata.who], `partition ${partition}: next event of producer ${metadata.who}`);
+      assert.equal(data.byteLength, dataBytes);
+      assert.ok(isPattern(metadata.n, data), `bytes of event ${metadata.n} of producer ${metadata.who}`);
+      next[metadata.who] = metadata.n + stored.length;
+      if (id + 1n === nextId) break;
+    }
+    await consumer.close();
+    for (const [who, numbers] of acknowledged.entries()) {
+      const last = Math.max(-1, ...numbers.filter((n) => n % stored.length === partition));
+      assert.ok(last < (next[who] as number), `partition ${partition}: acknowledged event ${last} of producer ${who}`);
+    }
+  }
+}
+
+/** Producers are killed, one a round, while another goes on. */
+export function producerKillRounds(kind: Kind): void {
+  test(`${kind}: ${rounds} producers killed in the middle of transfers, seed ${seed}`, { timeout }, async (t) => {
+    const directory = await temporaryDirectory(t);
+    const groupFile = join(directory, 'group.json');
+    const provider = await providerName(kind);
+    const server = await startServer(t, { data: join(directory, 'data'), groupFile, provider, ...serverPlace(kind) });
+    const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
+    await driver.createTopic('t', { partitions, durability: 'os' });
+    await driver.createTopic('victims', { partitions, durability: 'os' });
+    const topic = await driver.openTopic<{ n: number }>('t');
+    const load = new Load(topic.producer());
+    const random = makeRandom(seed);
+    const dataBytes = 300_000;
+    const acknowledged: number[][] = [];
+    for (let who = 0; who < rounds; who += 1) {
+      const options = { groupFile, provider, topic: 'victims', who, events: 100_000, dataBytes, tellsEach: true };
+      const victim = Program.start(t, 'producer', options);
+      let seen = false;
+      const told = acknowledgedTo(victim, () => {
+        seen = true;
+      });
+      await until('an acknowledgement', () => seen);
+      await sleep(random() * 60);
+      await victim.kill();
+      acknowledged.push(await told);
+      await until('the end of its session', async () => (await server.counters()).sessions === 1);
+      const before = load.count;
+      await until('an acknowledgement to the other', () => load.count > before);
+    }
+    await load.stop();
+    assert.deepEqual(load.failures, []);
+    await verify(topic, load);
+    await verifyVictims(await driver.openTopic<Told>('victims'), acknowledged, dataBytes);
+    assert.equal(driver.counters().reconnects, 0);
+    await driver.close();
+    await until('no registrations', async () => (await server.counters()).registrations === 0);
+    await server.close();
+    t.diagnostic(`${acknowledged.flat().length} events acknowledged to those that were killed`);
+  });
 }

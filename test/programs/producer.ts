@@ -17,6 +17,8 @@ export interface ProducerProgramOptions {
   readonly reconnectTimeoutMs?: number;
   /** Tell 'connected' before the work begins. */
   readonly announces?: boolean;
+  /** Tell the number of each event when it is acknowledged. */
+  readonly tellsEach?: boolean;
 }
 
 const given = optionsOf<ProducerProgramOptions>();
@@ -29,7 +31,8 @@ if (given.announces === true) await tell('connected');
 for (let n = 0; n < events; n += 1) {
   const partition = n % handle.partitions;
   const data = dataBytes === 0 ? undefined : pattern(n, dataBytes);
-  producer.push(`{"who":${who},"n":${n}}`, data, { partition });
+  const future = producer.push(`{"who":${who},"n":${n}}`, data, { partition });
+  if (given.tellsEach === true) void future.then(() => tell(n));
   if (n % 64 !== 0) continue;
   await producer.ready;
   const early = (n / rate) * 1000 - (performance.now() - start);

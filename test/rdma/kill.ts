@@ -1,3 +1,4 @@
-import { killRounds } from '../kill/rounds.js';
+import { killRounds, producerKillRounds } from '../kill/rounds.js';
 
 killRounds('verbs');
+producerKillRounds('verbs');

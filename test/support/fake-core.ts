@@ -344,7 +344,7 @@ export class FakeCore {
         return {} as NativeServer;
       },
       serverStop: (id) => this.#request('serverStop', id, () => undefined),
-      serverCounters: () => ({ ...counters, providers: [] }),
+      serverCounters: () => ({ ...counters, sessions: 0, providers: [] }),
       driverOpen: (id) => {
         const uuids = this.catalogues.map((_, server) => this.uuid(server));
         this.#request('driverOpen', id, () => ({ id: 1, uuids }));

@@ -28,6 +28,8 @@ export interface Host {
   readonly node: readonly string[];
   /** Takes the host's cable out, or puts it back. */
   cable(state: 'in' | 'out'): void;
+  /** From now on the host can reach none of these TCP ports anywhere. */
+  forbid(firstPort: number, lastPort: number): void;
 }
 
 /** Makes `count` hosts, 10.99.0.1 and so on; they go when the test ends, after the programs that it started later. */
@@ -54,6 +56,7 @@ export function makeHosts(context: Pick<TestContext, 'after'>, count: number): H
       address,
       name,
       node: ['ip', 'netns', 'exec', name, process.execPath],
+      forbid: (first, last) => ip('-n', name, 'rule', 'add', 'ipproto', 'tcp', 'dport', `${first}-${last}`, 'prohibit'),
       cable: (state) => ip('-n', wires, 'link', 'set', port, state === 'in' ? 'up' : 'down'),
     };
   });

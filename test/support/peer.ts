@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Driver, type DriverCounters } from '../../lib/index.js';
+import { Driver, type ServerCounters } from '../../lib/index.js';
 import { type Backend, providerName } from './backends.js';
 
 export const peerPorts = { server: 7000, counters: 7001 };
@@ -15,7 +15,7 @@ export function peerHost(): string {
 }
 
 /** The peer's counters; waits until the peer is up. */
-async function counters(): Promise<DriverCounters> {
+async function counters(): Promise<ServerCounters> {
   for (;;) {
     const socket = connect(peerPorts.counters, peerHost());
     try {
@@ -24,7 +24,7 @@ async function counters(): Promise<DriverCounters> {
       await sleep(200);
       continue;
     }
-    return (await json(socket)) as DriverCounters;
+    return (await json(socket)) as ServerCounters;
   }
 }
 

@@ -1,13 +1,13 @@
 /** A partition server in a process of its own. */
 import type { TestContext } from 'node:test';
-import type { DriverCounters, ServerOptions } from '../../lib/index.js';
+import type { ServerCounters, ServerOptions } from '../../lib/index.js';
 import { Program } from './program.js';
 
 export interface ServerProcess {
   readonly address: string;
   readonly uuid: string;
   readonly index: number | undefined;
-  counters(): Promise<DriverCounters>;
+  counters(): Promise<ServerCounters>;
   /** Resident bytes. */
   memory(): Promise<number>;
   close(): Promise<void>;
@@ -25,7 +25,7 @@ export async function startServer(
     address: ready.address,
     uuid: ready.uuid,
     index: ready.index,
-    counters: () => program.ask<DriverCounters>('counters'),
+    counters: () => program.ask<ServerCounters>('counters'),
     memory: () => program.ask<number>('memory'),
     close: async () => {
       await program.ask('close');
