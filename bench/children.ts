@@ -47,6 +47,10 @@ export class BenchServer {
   }
 
   async cpuSeconds(): Promise<number> {
+    const { exitCode, signalCode } = this.#child;
+    if (exitCode !== null || signalCode !== null) {
+      throw new Error(`the server process ended early (${signalCode ?? exitCode})`);
+    }
     this.#child.send('cpu');
     return (await message<{ cpu: number }>(this.#child, 'server')).cpu;
   }

@@ -14,6 +14,7 @@ export interface ProducerProgramOptions {
   readonly dataBytes: number;
   /** Events a second at most. Default: as fast as it goes. */
   readonly rate?: number;
+  readonly connectTimeoutMs?: number;
   readonly reconnectTimeoutMs?: number;
   /** Tell 'connected' before the work begins. */
   readonly announces?: boolean;
@@ -22,8 +23,9 @@ export interface ProducerProgramOptions {
 }
 
 const given = optionsOf<ProducerProgramOptions>();
-const { groupFile, provider, topic, who, events, dataBytes, rate = Infinity, reconnectTimeoutMs = 30_000 } = given;
-const driver = await Driver.open({ driver: 'fabric', groupFile, provider, reconnectTimeoutMs });
+const { groupFile, provider, topic, who, events, dataBytes, rate = Infinity } = given;
+const { connectTimeoutMs = 5000, reconnectTimeoutMs = 30_000 } = given;
+const driver = await Driver.open({ driver: 'fabric', groupFile, provider, connectTimeoutMs, reconnectTimeoutMs });
 const handle = await driver.openTopic(topic);
 const producer = handle.producer();
 const start = performance.now();

@@ -15,48 +15,65 @@ import { temporaryDirectory } from '../support/temporary.js';
 /** IBV_ACCESS_REMOTE_WRITE, _REMOTE_READ and _REMOTE_ATOMIC of <infiniband/verbs.h>. */
 const remoteWrite = 2;
 const remoteRead = 4;
-const remote = remoteWrite | remoteRead | 8;
+const remoteAtomic = 8;
+const remote = remoteWrite | remoteRead | remoteAtomic;
 
 interface Audit {
   /** Runs node under the audit. */
   readonly node: readonly string[];
-  /** The remote rights of each registration so far. */
+  /** What comes from now on counts: the trial of a provider at the start reads its own memory. */
+  begin(): Promise<void>;
+  /** The remote rights of the registrations since then, each once. */
   rights(): Promise<number[]>;
 }
 
 async function audit(t: TestContext): Promise<Audit> {
   const file = join(await temporaryDirectory(t), 'registrations');
   const preload = `LD_PRELOAD=${join(import.meta.dirname, '../../../build-test/libmr_audit.so')}`;
+  const lines = async (): Promise<string[]> => (await readFile(file, 'utf8')).trim().split('\n');
+  let skipped = 0;
   return {
     node: ['env', preload, `DIASPORA_MR_AUDIT=${file}`, process.execPath],
+    begin: async () => {
+      skipped = (await lines()).length;
+    },
     rights: async () => {
-      const lines = (await readFile(file, 'utf8')).trim().split('\n');
-      return lines.map((line) => Number(line.split(' ')[0]) & remote);
+      const counted = (await lines()).slice(skipped);
+      return [...new Set(counted.map((line) => Number(line.split(' ')[0]) & remote))].sort();
     },
   };
 }
 
-test('verbs: no memory of a server is open to its clients', { timeout: 120_000 }, async (t) => {
+test('verbs: no memory of a server is open to its clients', { timeout: 180_000 }, async (t) => {
   const directory = await temporaryDirectory(t);
   const groupFile = join(directory, 'group.json');
   const provider = await providerName('verbs');
-  const [server, producer, consumer] = await Promise.all([audit(t), audit(t), audit(t)]);
+  const ofServer = await audit(t);
   const data = join(directory, 'data');
-  await startServer(t, { data, groupFile, provider, ...serverPlace('verbs') }, server.node);
+  await startServer(t, { data, groupFile, provider, ...serverPlace('verbs') }, ofServer.node);
+  await ofServer.begin();
   const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
-  for (const dataBytes of [0, 100, 40_000, 200_000]) {
+  // Data that is gathered and, as the messages have no room, read; and data that is read where it lies.
+  for (const dataBytes of [10_000, 200_000]) {
     const topic = `audited-${dataBytes}`;
     await driver.createTopic(topic);
-    const common = { groupFile, provider, topic, events: 100, dataBytes };
-    const pushing = Program.start(t, 'producer', { ...common, who: 0 }, producer.node);
+    const common = { groupFile, provider, topic, events: 100, dataBytes, announces: true };
+    const ofProducer = await audit(t);
+    const pushing = Program.start(t, 'producer', { ...common, who: 0 }, ofProducer.node);
+    await pushing.message();
+    await ofProducer.begin();
     assert.equal((await pushing.message<{ acknowledged: number }>()).acknowledged, 100);
     await pushing.exited;
-    const reading = Program.start(t, 'consumer', { ...common, name: 'reader', partitions: [0] }, consumer.node);
+    const ofConsumer = await audit(t);
+    const reading = Program.start(t, 'consumer', { ...common, name: 'c', partitions: [0] }, ofConsumer.node);
+    await reading.message();
+    await ofConsumer.begin();
     assert.deepEqual(await reading.message(), { seen: 100, wrong: [] });
     await reading.exited;
+    assert.deepEqual(await ofProducer.rights(), [remoteRead]);
+    // The provider adds atomics by itself to what may be written.
+    assert.deepEqual(await ofConsumer.rights(), [remoteWrite | remoteAtomic]);
   }
   await driver.close();
-  assert.deepEqual(new Set(await server.rights()), new Set([0]));
-  assert.deepEqual(new Set(await producer.rights()), new Set([0, remoteRead]));
-  assert.deepEqual(new Set(await consumer.rights()), new Set([0, remoteWrite]));
+  assert.deepEqual(await ofServer.rights(), [0]);
 });

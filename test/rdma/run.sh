@@ -31,13 +31,6 @@ little_memory_to_lock() {
   says '^chosen  *\(shm\|tcp\|net\):' "${limited[@]}" node dist/lib/cli/main.js info
 }
 
-# Figures of a software device say nothing; that each workload runs to its end does.
-every_workload() {
-  IFS=, read -r client server <<<"$DIASPORA_TEST_VERBS"
-  DIASPORA_NATIVE_BENCH_DIR=build-test node dist/bench/index.js --provider verbs --hosts "$client,$server" \
-    --runs 1 --scale 0.01 --out "$(mktemp -d)/bench.json"
-}
-
 # The kernel's own count of what all processes hold of each device: queue pairs, completion queues, registrations.
 before=$(rdma resource show)
 as_before() {
@@ -52,7 +45,6 @@ step 'native transfers (GoogleTest)' build-test/fabric_tests --gtest_brief=0 --g
 step 'no memory of a server is open' run_node_tests dist/test/rdma/audit.js
 step 'no copies' run_node_tests dist/test/rdma/zero-copy.js
 DIASPORA_KILL_ROUNDS=${DIASPORA_KILL_ROUNDS:-3} step 'kill -9 in the middle of transfers' run_node_tests dist/test/rdma/kill.js
-step 'benchmark, functional' every_workload
 step 'conformance' run_node_tests dist/test/rdma/conformance.js
 step 'nothing is left registered' as_before
 
