@@ -39,6 +39,12 @@ void set_environment_defaults() {
   // How many peers an endpoint is to expect. Ours have one. ofi_rxm makes the completion queue of an endpoint 256 times
   // this long, pinned on real adapters; its default of 256 is more than Soft-RoCE can have (32767 entries).
   DIASPORA_CHECK(setenv("FI_UNIVERSE_SIZE", "16", kKeepExisting) == 0);
+  // Where receives belong to the connection, closing an endpoint of ofi_rxm while messages come in crashes:
+  // rxm_close_conn (1.17) frees the connection, then takes what is left in the queue and posts each receive again, on
+  // what it has freed. Where they are shared they outlive it. As many as a connection would have: the default of shared
+  // ones, 4096 of 16 KiB, is 64 MiB an endpoint; our credit allows fewer messages.
+  DIASPORA_CHECK(setenv("FI_OFI_RXM_USE_SRX", "1", kKeepExisting) == 0);
+  DIASPORA_CHECK(setenv("FI_OFI_RXM_MSG_RX_SIZE", "128", kKeepExisting) == 0);
 }
 
 template <typename Function>
