@@ -223,6 +223,30 @@ TEST_P(ProviderTest, AnEndpointMayBeDestroyedByACompletionOfItsOwn) {
   EXPECT_EQ(receives[2].result.code, ErrorCode::k_ABORTED);
 }
 
+TEST_P(ProviderTest, AnEndpointMayBeClosedWithMessagesThatNobodyHasTakenIn) {
+  constexpr size_t kMessages = 20;
+  exchange_message(pair_.get(), &pair_->a, &pair_->b, 64);
+  std::vector<uint8_t> buffers(kMessages * 64);
+  const auto region = pair_->local_region(pair_->b.domain.get(), &buffers, Access::kMessages);
+  std::vector<std::unique_ptr<TestOperation>> receives;
+  std::vector<std::unique_ptr<TestOperation>> sends;
+  const std::vector<uint8_t> message(64);
+  for (size_t i = 0; i < kMessages; ++i) {
+    receives.push_back(std::make_unique<TestOperation>());
+    ASSERT_EQ(pair_->b.endpoint->post_receive(receives.back().get(), buffers.data() + i * 64, 64, region.get()),
+              PostResult::kPosted);
+  }
+  for (size_t i = 0; i < kMessages; ++i) {
+    sends.push_back(std::make_unique<TestOperation>());
+    while (pair_->a.endpoint->post_send(sends.back().get(), message.data(), 64, nullptr) == PostResult::kBusy) {
+      pair_->a.domain->progress();
+    }
+  }
+  while (sends.back()->completions == 0) pair_->a.domain->progress();
+  pair_->b.endpoint->close();
+  for (const auto& receive : receives) EXPECT_EQ(receive->completions, 1);
+}
+
 TEST_P(ProviderTest, SleepingOnTheDescriptorWakesForAMessage) {
   if (!pair_->a.domain->provider().has_wait_fd) {
     EXPECT_EQ(pair_->b.domain->wait_fd(), -1);
