@@ -42,12 +42,12 @@ Result<BufferRef> Core::allocate(size_t bytes) {
   return pool->allocate(bytes);
 }
 
-void Core::read(const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done) {
-  read_until(monotonic_ms() + kNoMemoryMs, topic, index, id, std::move(done));
+void Core::read(const Uuid& topic, PartitionIndex index, EventId id, const partition::ReadCallback& done) {
+  read_until(monotonic_ms() + kNoMemoryMs, topic, index, id, done);
 }
 
 void Core::read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index, EventId id,
-                      partition::ReadCallback done) {
+                      const partition::ReadCallback& done) {
   const auto hosted = topics->find(topic, index);
   if (!hosted) return done(hosted.error());
   hosted.value()->partition->read(id, [=, this](Result<partition::StoredBatch> batch) {

@@ -80,7 +80,7 @@ struct Core {
   // Reads the batch with event `id`. Where there is no memory to read into, what others have in memory and on disk
   // gives way and it is tried again: RESOURCE_EXHAUSTED only after kNoMemoryMs. From memory `done` runs before this
   // returns.
-  void read(const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done);
+  void read(const Uuid& topic, PartitionIndex index, EventId id, const partition::ReadCallback& done);
   // The domain of `provider` on the interface `bind_address`: shared by all sessions and opened on first use, or a new
   // one where the provider wants one for each session.
   Result<std::shared_ptr<ServedDomain>> domain(const fabric::ProviderInfo& provider, const std::string& bind_address);
@@ -96,7 +96,8 @@ struct Core {
   AtomicCounters counters;
 
  private:
-  void read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index, EventId id, partition::ReadCallback done);
+  void read_until(int64_t until_ms, const Uuid& topic, PartitionIndex index, EventId id,
+                  const partition::ReadCallback& done);
 };
 
 }  // namespace diaspora::server
