@@ -156,7 +156,7 @@ try {
   }
   const report: BenchReport = {
     date: new Date().toISOString().slice(0, 10),
-    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trimEnd(),
+    command: `npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}`,
     node: process.version,
     provider,
     runs,

@@ -66,7 +66,10 @@ export interface FabricDriverOptions extends CommonDriverOptions {
    * address by which the server is reached.
    */
   readonly domain?: string;
-  /** Lines for the operator: connections lost, providers given up. Default: none. */
+  /**
+   * Lines for the operator: connections lost, providers given up. It is given those of all drivers and servers of this
+   * thread. Default: none.
+   */
   readonly onLog?: (line: LogLine) => void;
   /** For finding the servers, and again for connecting to them, milliseconds. Default: 5000. */
   readonly connectTimeoutMs?: number;

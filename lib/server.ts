@@ -44,7 +44,7 @@ export interface ServerOptions {
   readonly memoryBytes?: number;
   /** Listen beyond this host although there is no authentication yet. Default: false. */
   readonly insecure?: boolean;
-  /** Lines for the operator, such as what recovery found. */
+  /** Lines for the operator, such as what recovery found; those of all servers and drivers of this thread. */
   readonly onLog?: (line: LogLine) => void;
 }
 

@@ -2,9 +2,8 @@
 import { type Command, Option } from 'commander';
 import { Driver } from '../driver.js';
 import { DiasporaError } from '../errors.js';
-import type { LogLine } from '../runtime.js';
 import { parsePositive } from './arguments.js';
-import { note } from './terminal.js';
+import { noteLog } from './terminal.js';
 
 export interface ConnectionOptions {
   readonly groupFile?: string;
@@ -33,7 +32,7 @@ export async function openDriver(options: ConnectionOptions): Promise<Driver> {
   const common = {
     provider: options.provider,
     connectTimeoutMs: options.connectTimeout,
-    onLog: ({ level, message }: LogLine) => note(`${level}: ${message}`),
+    onLog: noteLog,
     ...(options.domain === undefined ? {} : { domain: options.domain }),
   };
   if (options.data !== undefined) return Driver.open({ driver: 'embedded', data: options.data });

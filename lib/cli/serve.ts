@@ -6,7 +6,7 @@ import { awaitGroup } from '../drivers/fabric.js';
 import { DiasporaError } from '../errors.js';
 import { Server } from '../server.js';
 import { parseBytes, parseCount, parsePositive } from './arguments.js';
-import { aborted, note, printLine, untilInterrupted } from './terminal.js';
+import { aborted, note, noteLog, printLine, untilInterrupted } from './terminal.js';
 
 interface ServeOptions {
   readonly data?: string;
@@ -62,7 +62,7 @@ async function serve(options: ServeOptions): Promise<void> {
       listen: options.listen,
       provider: options.provider,
       insecure: options.insecure,
-      onLog: ({ level, message }) => note(`${level}: ${message}`),
+      onLog: noteLog,
       ...(options.domain === undefined ? {} : { domain: options.domain }),
       ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
       ...(options.data === undefined ? {} : { data: options.data }),

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { DiasporaError } from '../errors.js';
+import type { LogLine } from '../runtime.js';
 
 /** Writes one line; resolves when the reader has room for more. */
 export async function printLine(line: string): Promise<void> {
@@ -13,6 +14,11 @@ export async function printLine(line: string): Promise<void> {
 /** A remark for the person at the terminal; never mixed with the output. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+/** A line of a server or driver for the operator. */
+export function noteLog({ level, message }: LogLine): void {
+  note(`${level}: ${message}`);
 }
 
 /** A reader that has gone away (`diaspora consume x | head`) is an end, not an error. */

@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import { Driver } from '../driver.js';
 import { parseCount, parsePositive } from './arguments.js';
-import { note, printLine } from './terminal.js';
+import { noteLog, printLine } from './terminal.js';
 
 interface WaitOptions {
   readonly groupFile: string;
@@ -17,7 +17,7 @@ async function wait({ groupFile, servers, timeout, provider }: WaitOptions): Pro
     ...group,
     connectTimeoutMs: timeout,
     provider,
-    onLog: ({ level, message }) => note(`${level}: ${message}`),
+    onLog: noteLog,
   });
   try {
     for (const server of driver.info.servers) await printLine(`${server.address} ${server.provider}`);

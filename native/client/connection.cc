@@ -87,6 +87,7 @@ void Connection::begin_attempt() {
   state_ = State::kConnecting;
   const int64_t left = deadline_ms_ - monotonic_ms();
   const int64_t attempt_ms = std::max(std::min(left, options_.connect_timeout_ms), kAttemptMsMin);
+  attempt_end_ms_ = monotonic_ms() + attempt_ms;
   limit_attempt(attempt_ms);
   if (options_.connect_local) {
     const int fd = options_.connect_local();
@@ -212,7 +213,8 @@ Status Connection::welcomed(std::span<const uint8_t> payload) {
   state_ = State::kAttaching;
   // A fabric that says nothing must leave time for another.
   if (has_alternative()) {
-    limit_attempt(std::clamp(options_.connect_timeout_ms / 2, kAttemptMsMin, kFabricMsMax));
+    const int64_t share_ms = std::clamp(options_.connect_timeout_ms / 2, kAttemptMsMin, kFabricMsMax);
+    limit_attempt(std::max(std::min(share_ms, attempt_end_ms_ - monotonic_ms()), int64_t{1}));
   }
   return {};
 }

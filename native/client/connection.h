@@ -115,6 +115,7 @@ class Connection {
   uint32_t attempt_ = 0;
   int64_t backoff_ms_ = 0;
   int64_t deadline_ms_ = 0;
+  int64_t attempt_end_ms_ = 0;
   Reactor::TimerId timer_ = 0;
   std::shared_ptr<bool> alive_;
 

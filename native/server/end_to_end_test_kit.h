@@ -55,13 +55,7 @@ class TestSink final : public client::CompletionSink {
     note([&] { ++ups_; });
   }
 
-  void warn(const std::string& line) override {
-    note([&] { warnings_.push_back(line); });
-  }
-  std::vector<std::string> warnings() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return warnings_;
-  }
+  void warn(const std::string& /*line*/) override {}
 
   Result<Value> wait_request(uint64_t request) {
     wait([&] { return requests_.count(request) > 0; });
@@ -124,7 +118,6 @@ class TestSink final : public client::CompletionSink {
   std::map<uint32_t, size_t> ready_;
   std::vector<Error> failures_;
   std::vector<Error> losses_;
-  std::vector<std::string> warnings_;
   size_t ups_ = 0;
 };
 
