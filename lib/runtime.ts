@@ -53,7 +53,8 @@ export class Runtime {
   readonly producers: Map<number, BatchSink> = new Map();
   readonly consumers: Map<number, WeakRef<DeliverySink>> = new Map();
   readonly drivers: Map<number, WeakRef<ConnectionSink>> = new Map();
-  readonly logListeners: Set<(line: LogLine) => void> = new Set();
+  /** Functions that are given the lines of this thread, and by how many drivers and servers each was given. */
+  readonly #logListeners = new Map<(line: LogLine) => void, number>();
   readonly #requests = new Map<number, PendingRequest>();
   /** Objects that must not be collected because something of theirs is pending. */
   readonly #retained = new Set<object>();
@@ -77,6 +78,18 @@ export class Runtime {
   release(): void {
     this.#holds -= 1;
     if (this.#holds === 0) this.binding.keepAlive(false);
+  }
+
+  /** Gives `listener` the lines of this thread, until it was removed as often as it was added. */
+  addLogListener(listener: ((line: LogLine) => void) | undefined): void {
+    if (listener !== undefined) this.#logListeners.set(listener, (this.#logListeners.get(listener) ?? 0) + 1);
+  }
+
+  removeLogListener(listener: ((line: LogLine) => void) | undefined): void {
+    if (listener === undefined) return;
+    const times = (this.#logListeners.get(listener) ?? 0) - 1;
+    if (times > 0) this.#logListeners.set(listener, times);
+    else this.#logListeners.delete(listener);
   }
 
   /** hold(), and `owner` is not collected meanwhile. */
@@ -189,7 +202,7 @@ export class Runtime {
         this.drivers.get(target)?.deref()?.serverUp(a);
         return;
       case CompletionKind.Log:
-        for (const listener of this.logListeners) listener(payload as LogLine);
+        for (const listener of this.#logListeners.keys()) listener(payload as LogLine);
     }
   }
 

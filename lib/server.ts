@@ -115,7 +115,7 @@ export class Server {
     const onLog = functionOption('onLog', options.onLog);
     const memoryBytes = integerOption('memoryBytes', options.memoryBytes, { min: 2 ** 20, fallback: 2 ** 30 });
     const here = runtime();
-    if (onLog !== undefined) here.logListeners.add(onLog);
+    here.addLogListener(onLog);
     let native: NativeServer | undefined;
     try {
       const started = await here.call<NativeServerStarted>(
@@ -144,7 +144,7 @@ export class Server {
       };
       return new Server(parts);
     } catch (error) {
-      if (onLog !== undefined) here.logListeners.delete(onLog);
+      here.removeLogListener(onLog);
       // It may have started and failed to join. What start failed with is what counts, not what stop does.
       const started = native;
       if (started !== undefined) await here.call((id) => here.binding.serverStop(id, started)).catch(() => undefined);
@@ -212,7 +212,7 @@ export class Server {
         .call((id) => here.binding.serverStop(id, native))
         .finally(() => {
           here.release();
-          if (onLog !== undefined) here.logListeners.delete(onLog);
+          here.removeLogListener(onLog);
         });
     }
   }

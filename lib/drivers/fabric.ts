@@ -88,9 +88,9 @@ export async function openFabric(
   settings: ConnectionSettings,
 ): Promise<Connection> {
   const found = await findServers(where, settings.connectTimeoutMs);
-  if (onLog !== undefined) runtime.logListeners.add(onLog);
+  runtime.addLogListener(onLog);
   const release = (): Promise<void> => {
-    if (onLog !== undefined) runtime.logListeners.delete(onLog);
+    runtime.removeLogListener(onLog);
     return Promise.resolve();
   };
   const kind: ConnectionKind = { driver: 'fabric', embedded: undefined, provider, release, ...found };

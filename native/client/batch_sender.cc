@@ -16,13 +16,8 @@ using State = Batch::State;
 
 }  // namespace
 
-BatchSender::BatchSender(Reactor* reactor, Connection* connection, const ClientOptions& options,
-                         ClientCounters* counters)
-    : reactor_(reactor),
-      connection_(connection),
-      options_(options),
-      counters_(counters),
-      alive_(std::make_shared<bool>(true)) {}
+BatchSender::BatchSender(Reactor* reactor, Connection* connection)
+    : reactor_(reactor), connection_(connection), alive_(std::make_shared<bool>(true)) {}
 
 BatchSender::~BatchSender() { *alive_ = false; }
 
@@ -59,12 +54,22 @@ void BatchSender::abort(BatchLane* lane) {
       batch->aborted = true;
       continue;
     }
-    for (auto& [token, entry] : in_flight_) {
-      if (entry.batch == batch.get()) entry.batch = nullptr;
-    }
+    forget(batch.get());
     finish(batch.get(), aborted);
   }
   flush(lane);
+}
+
+// It was sent; only its credit is awaited.
+void BatchSender::forget(const Batch* batch) {
+  for (auto& [token, entry] : in_flight_) {
+    if (entry.batch == batch) entry.batch = nullptr;
+  }
+}
+
+bool BatchSender::exposes_memory(const BatchLane& lane) {
+  return std::any_of(lane.queue.begin(), lane.queue.end(),
+                     [](const auto& batch) { return batch->state == State::kSent && !batch->exposed.empty(); });
 }
 
 void BatchSender::list(BatchLane* lane) {
@@ -155,7 +160,7 @@ void BatchSender::settle(BatchLane* lane, Batch* batch, const wire::BatchAnswer&
   if (batch->aborted) {
     finish(batch, {ErrorCode::k_ABORTED, "the producer was destroyed"});
   } else if (answer.code == ErrorCode::kOk) {
-    increase(&counters_->data_bytes_by_rma, batch->rma_data_bytes);
+    increase(&lane->counters->data_bytes_by_rma, batch->rma_data_bytes);
     batch->first_id = answer.base_id;
     if (batch->session == lane->session) lane->last_accepted = std::max(lane->last_accepted, batch->sequence);
     finish(batch, {});
@@ -189,7 +194,7 @@ bool BatchSender::try_again(BatchLane* lane, Batch* batch, ErrorCode code) {
 bool BatchSender::try_again_later(BatchLane* lane, Batch* batch) {
   const int64_t now = monotonic_ms();
   if (batch->first_refused_ms == 0) batch->first_refused_ms = now;
-  if (now - batch->first_refused_ms > options_.reconnect_timeout_ms) return false;
+  if (now - batch->first_refused_ms > connection_->options().reconnect_timeout_ms) return false;
   batch->state = State::kWaiting;
   lane->holding_back = true;
   std::erase(turns_, lane);
@@ -249,13 +254,17 @@ void BatchSender::on_down() {
 // What was sent may have been stored: a new session begins, so that later batches follow nothing uncertain.
 void BatchSender::fail_all(const Error& error) {
   const std::vector<BatchLane*> lanes = lanes_;
-  for (BatchLane* lane : lanes) {
-    for (const std::unique_ptr<Batch>& batch : lane->queue) {
-      if (batch->state != State::kAnswered) finish(batch.get(), error);
-    }
-    renew_session(lane);
-    flush(lane);
+  for (BatchLane* lane : lanes) fail(lane, error);
+}
+
+void BatchSender::fail(BatchLane* lane, const Error& error) {
+  for (const std::unique_ptr<Batch>& batch : lane->queue) {
+    if (batch->state == State::kAnswered) continue;
+    forget(batch.get());
+    finish(batch.get(), error);
   }
+  renew_session(lane);
+  flush(lane);
 }
 
 }  // namespace diaspora::client

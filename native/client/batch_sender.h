@@ -32,6 +32,7 @@ class LaneOwner {
 struct BatchLane {
   // Set once by the owner.
   LaneOwner* owner = nullptr;
+  ClientCounters* counters = nullptr;
   Uuid topic;
   PartitionIndex partition;
 
@@ -47,7 +48,7 @@ struct BatchLane {
 
 class BatchSender {
  public:
-  BatchSender(Reactor* reactor, Connection* connection, const ClientOptions& options, ClientCounters* counters);
+  BatchSender(Reactor* reactor, Connection* connection);
   ~BatchSender();
   BatchSender(const BatchSender&) = delete;
   BatchSender& operator=(const BatchSender&) = delete;
@@ -62,6 +63,10 @@ class BatchSender {
   void on_up();
   void on_down();
   void fail_all(const Error& error);
+  // The lane's batches fail with `error`, whether or not they were sent. Not while the lane exposes memory.
+  void fail(BatchLane* lane, const Error& error);
+  // May the server be reading memory that a batch of the lane names?
+  static bool exposes_memory(const BatchLane& lane);
   Status on_answers(const wire::MessageView& view);
 
  private:
@@ -81,12 +86,11 @@ class BatchSender {
   static BatchSequence predecessor(const BatchLane& lane, const Batch& batch);
   static void finish(Batch* batch, Status status);
   static void flush(BatchLane* lane);
+  void forget(const Batch* batch);
   static void renew_session(BatchLane* lane);
 
   Reactor* reactor_;
   Connection* connection_;
-  const ClientOptions& options_;
-  ClientCounters* counters_;
   std::vector<BatchLane*> lanes_;
   std::deque<BatchLane*> turns_;
   std::unordered_map<uint64_t, InFlight> in_flight_;  // by token

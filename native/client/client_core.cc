@@ -1,5 +1,6 @@
 #include "client/client_core.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace diaspora::client {
@@ -44,10 +45,8 @@ void ClientCore::open(uint64_t request) {
   not_up_ = options_.servers.size();
   was_up_.resize(options_.servers.size());
   if (not_up_ == 0) return opened(Status(ErrorCode::k_INVALID_ARGUMENT, "no server was given"));
-  for (uint32_t i = 0; i < options_.servers.size(); ++i) {
-    peers_.push_back(std::make_unique<Peer>(&progress_thread(), options_, i, counters_.get(), this));
-  }
-  for (const std::unique_ptr<Peer>& peer : peers_) peer->connection().open();
+  for (uint32_t i = 0; i < options_.servers.size(); ++i) peers_.push_back(find_or_make_peer(options_, i));
+  for (uint32_t i = 0; i < options_.servers.size(); ++i) peers_[i]->join(this, i);
 }
 
 void ClientCore::opened(const Status& status) {
@@ -71,19 +70,22 @@ void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::
     return sink_->request_done(request,
                                Error{ErrorCode::k_INVALID_ARGUMENT, "there is no server " + std::to_string(server)});
   }
+  requests_.insert(request);
   peers_[server]->requests().add_kept(
       make,
-      [sink = sink_, request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
-        sink->request_done(request, reply ? decode(reply.value()) : Result<CompletionSink::Value>(reply.error()));
+      [self = shared_from_this(), request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
+        if (self->requests_.erase(request) == 0) return;  // closed meanwhile
+        self->sink_->request_done(request,
+                                  reply ? decode(reply.value()) : Result<CompletionSink::Value>(reply.error()));
       },
       success_when_resent);
 }
 
 void ClientCore::add_producer(const std::shared_ptr<ProducerCore>& producer) {
-  if (closed_) return producer->detach();
+  if (closed_) return producer->detach(kAborted);
   std::vector<BatchSender*> senders;
   senders.reserve(peers_.size());
-  for (const std::unique_ptr<Peer>& peer : peers_) senders.push_back(&peer->sender());
+  for (const std::shared_ptr<Peer>& peer : peers_) senders.push_back(&peer->sender());
   producers_.insert(producer);
   producer->attach(senders, [self = weak_from_this(), producer = std::weak_ptr(producer)] {
     if (const auto core = self.lock()) core->producers_.erase(producer.lock());
@@ -94,21 +96,34 @@ void ClientCore::add_consumer(uint64_t request, const std::shared_ptr<ConsumerCo
   if (closed_) return sink_->request_done(request, kClosed);
   std::vector<Peer*> peers;
   peers.reserve(peers_.size());
-  for (const std::unique_ptr<Peer>& peer : peers_) peers.push_back(peer.get());
+  for (const std::shared_ptr<Peer>& peer : peers_) peers.push_back(peer.get());
   consumers_.insert(consumer);
-  consumer->attach(peers, request, &next_subscription_, [self = weak_from_this(), consumer = std::weak_ptr(consumer)] {
+  consumer->attach(peers, request, [self = weak_from_this(), consumer = std::weak_ptr(consumer)] {
     if (const auto core = self.lock()) core->consumers_.erase(consumer.lock());
   });
 }
 
+// When a completion tells a caller that its memory is free, nothing may touch it any more.
+void ClientCore::stop_transfers() {
+  for (const std::shared_ptr<Peer>& peer : peers_) {
+    if (!peer->used_by_others(this)) {
+      peer->connection().close();
+      continue;
+    }
+    const bool exposed = std::any_of(producers_.begin(), producers_.end(),
+                                     [&](const auto& p) { return p->exposes_memory_to(peer->sender()); });
+    if (exposed || peer->fetches().has_asked_for(counters_.get())) peer->connection().restart();
+  }
+}
+
 void ClientCore::close(std::function<void()> done) {
   if (!std::exchange(closed_, true)) {
-    // Endpoints first: when a completion tells a caller that its memory is free, nothing touches it any more.
-    for (const std::unique_ptr<Peer>& peer : peers_) peer->connection().close();
+    stop_transfers();
     opened(kAborted);
     for (const std::shared_ptr<ConsumerCore>& consumer : std::exchange(consumers_, {})) consumer->detach(kAborted);
-    for (const std::unique_ptr<Peer>& peer : peers_) peer->close(kAborted);
-    for (const std::shared_ptr<ProducerCore>& producer : std::exchange(producers_, {})) producer->detach();
+    for (const std::shared_ptr<ProducerCore>& producer : std::exchange(producers_, {})) producer->detach(kAborted);
+    for (const uint64_t request : std::exchange(requests_, {})) sink_->request_done(request, kAborted);
+    for (const std::shared_ptr<Peer>& peer : peers_) peer->leave(this, kAborted);
     peers_.clear();
   }
   // Behind the release of the domains, which is posted too.
@@ -138,7 +153,6 @@ void ClientCore::peer_down(uint32_t server) {
 }
 
 void ClientCore::peer_lost(uint32_t server, uint32_t attempt, const Error& error) {
-  if (attempt == 1 && was_up_[server]) sink_->warn(error.message + "; connecting anew");
   sink_->server_lost(id_, server, attempt, error);
 }
 

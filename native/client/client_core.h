@@ -2,7 +2,8 @@
 //
 // Threads: progress, except counters(), providers and uuids (under a mutex). Owner: shared by the caller's handle
 // (client_impl.cc) and work posted by it. States: opening -> open -> closed; closing completes everything pending with
-// ABORTED after all endpoints were closed, then answers the close request when the fabric domains are released too.
+// ABORTED after the endpoints that may still touch the caller's memory were closed, then answers the close request when
+// the fabric domains are released too. An endpoint that other clients use is closed only when it may, and made anew.
 #pragma once
 
 #include <cstdint>
@@ -46,11 +47,12 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   void peer_up(uint32_t server) override;
   void peer_down(uint32_t server) override;
   void peer_lost(uint32_t server, uint32_t attempt, const Error& error) override;
-  void peer_warning(const std::string& line) override { sink_->warn(line); }
+  CompletionSink* peer_log() override { return sink_.get(); }
   void peer_given_up(uint32_t server, const Error& error) override;
 
  private:
   void opened(const Status& status);
+  void stop_transfers();
 
   const uint32_t id_;
   const ClientOptions options_;
@@ -62,13 +64,13 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   std::vector<Uuid> uuids_;             // guarded by mutex_
 
   // Progress thread.
-  std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<std::shared_ptr<Peer>> peers_;
   std::vector<bool> was_up_;
   size_t not_up_ = 0;
   std::set<std::shared_ptr<ProducerCore>> producers_;
   std::set<std::shared_ptr<ConsumerCore>> consumers_;
-  uint64_t open_request_ = 0;  // 0: answered
-  uint32_t next_subscription_ = 1;
+  uint64_t open_request_ = 0;    // 0: answered
+  std::set<uint64_t> requests_;  // not answered
   bool closed_ = false;
 };
 

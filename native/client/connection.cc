@@ -45,12 +45,12 @@ Result<std::vector<fabric::ProviderInfo>> find_providers(const std::vector<std::
 
 }  // namespace
 
-Connection::Connection(Reactor* reactor, const ClientOptions& options, ServerAddress address, Handler* handler)
+Connection::Connection(Reactor* reactor, ConnectionOptions options, ServerAddress address, Handler* handler)
     : reactor_(reactor),
-      options_(options),
+      options_(std::move(options)),
       address_(std::move(address)),
       handler_(handler),
-      name_(options.connect_local ? "the embedded server" : address_.host + ":" + std::to_string(address_.port)),
+      name_(options_.connect_local ? "the embedded server" : address_.host + ":" + std::to_string(address_.port)),
       alive_(std::make_shared<bool>(true)) {}
 
 Connection::~Connection() {
@@ -71,6 +71,27 @@ void Connection::set_address(std::string host, uint16_t port) {
   address_.port = port;
   name_ = address_.host + ":" + std::to_string(port);
   if (state_ == State::kWaiting) begin_attempt();
+}
+
+void Connection::renew_deadline() {
+  if (!was_up_once_) deadline_ms_ = monotonic_ms() + options_.connect_timeout_ms;
+}
+
+void Connection::restart() {
+  if (state_ != State::kUp) return;
+  send_frame(wire::make_frame(wire::FrameType::kGoodbye, 0));
+  tear_down();
+  session_ended();
+  domain_.reset();
+  begin_attempt();
+}
+
+// The session was up and is no more: the handler withdraws what it has exposed, and there is time to connect anew.
+void Connection::session_ended() {
+  attempt_ = 0;
+  backoff_ms_ = kBackoffMinMs;
+  deadline_ms_ = monotonic_ms() + options_.reconnect_timeout_ms;
+  handler_->on_down();
 }
 
 void Connection::close() {
@@ -257,6 +278,7 @@ void Connection::came_up() {
   state_ = State::kUp;
   server_uuid_ = welcome_.server;
   was_up_once_ = true;
+  lost_ = false;
   unfit_.clear();
   handler_->on_up();
 }
@@ -293,12 +315,8 @@ void Connection::fail(Error error) {
 
 void Connection::recover(const Error& error) {
   const bool was_up = tear_down();
-  if (was_up) {
-    attempt_ = 0;
-    backoff_ms_ = kBackoffMinMs;
-    deadline_ms_ = monotonic_ms() + options_.reconnect_timeout_ms;
-    handler_->on_down();
-  }
+  lost_ = was_up_once_;
+  if (was_up) session_ended();
   domain_.reset();
   // A first connection fails at once for what time does not cure; a lost one may find another server at its address.
   const bool is_final = was_up_once_ ? error.code == ErrorCode::k_VERSION_MISMATCH : !error_code_retryable(error.code);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
@@ -26,6 +27,15 @@
 #include "wire/message.h"
 
 namespace diaspora::client {
+
+// What of a client's options a connection is made with: clients for which all of it is the same share one.
+struct ConnectionOptions {
+  std::function<int()> connect_local;  // see ClientOptions
+  std::string provider;
+  int64_t connect_timeout_ms = 0;
+  int64_t reconnect_timeout_ms = 0;
+  uint32_t zero_copy_threshold = 0;
+};
 
 // What the server granted in its welcome.
 struct SessionLimits {
@@ -52,20 +62,29 @@ class Connection {
     virtual Status on_message(const wire::MessageView& view) = 0;
   };
 
-  Connection(Reactor* reactor, const ClientOptions& options, ServerAddress address, Handler* handler);
+  Connection(Reactor* reactor, ConnectionOptions options, ServerAddress address, Handler* handler);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   // Connects if idle.
   void open();
+  // Another client has begun to wait for the first connection: it gets its time anew.
+  void renew_deadline();
   void set_address(std::string host, uint16_t port);
   // Ends the session because of what the server sent; reconnects.
   void drop(Error error) { fail(std::move(error)); }
+  // If up: closes the endpoint now and connects anew, so that on return nothing touches exposed memory any more. Never
+  // inside a call of the handler.
+  void restart();
   // Closes for good. on_down is called if it was up.
   void close();
 
   bool is_up() const { return state_ == State::kUp && !failing_; }
+  // A session was lost and has not been restored. Not while it is up, made for the first time or restarted.
+  bool lost() const { return lost_; }
+  const ConnectionOptions& options() const { return options_; }
+  const ServerAddress& address() const { return address_; }
   const SessionLimits& limits() const { return limits_; }
   fabric::Domain* domain() const { return domain_->get(); }
   const std::string& provider() const { return provider_.name; }
@@ -98,11 +117,12 @@ class Connection {
   void recover(const Error& error);
   void give_up(const Error& last);
   bool tear_down();
+  void session_ended();
   void cancel_timer();
   std::vector<std::string> wanted_providers() const;
 
   Reactor* reactor_;
-  const ClientOptions& options_;
+  const ConnectionOptions options_;
   ServerAddress address_;
   Handler* handler_;
   std::string name_;
@@ -111,6 +131,7 @@ class Connection {
   State state_ = State::kIdle;
   bool failing_ = false;  // a failure waits for its pass
   bool was_up_once_ = false;
+  bool lost_ = false;
   uint64_t epoch_ = 0;  // of this attempt: late callbacks of earlier ones are dropped
   uint32_t attempt_ = 0;
   int64_t backoff_ms_ = 0;

@@ -13,6 +13,12 @@ namespace {
 const Error kDestroyed{ErrorCode::k_ABORTED, "the consumer was destroyed"};
 const Error kClosed{ErrorCode::k_INVALID_STATE, "the consumer or its driver is closed"};
 
+// Numbers the subscriptions of the process: those of all clients share connections. Progress thread.
+uint32_t next_subscription() {
+  static uint32_t last = 0;
+  return ++last;
+}
+
 // Walks ranges and memory together and cuts both where either ends.
 bool cut_pieces(const std::vector<Consumer::Range>& ranges, const std::vector<std::span<uint8_t>>& memory,
                 std::vector<FetchPiece>* pieces) {
@@ -169,8 +175,7 @@ Subscription::Options ConsumerCore::subscription_options(size_t servers) const {
   return options;
 }
 
-void ConsumerCore::attach(const std::vector<Peer*>& peers, uint64_t open_request, uint32_t* next_subscription,
-                          std::function<void()> released) {
+void ConsumerCore::attach(const std::vector<Peer*>& peers, uint64_t open_request, std::function<void()> released) {
   peers_ = peers;
   released_ = std::move(released);
   open_request_ = open_request;
@@ -186,10 +191,10 @@ void ConsumerCore::attach(const std::vector<Peer*>& peers, uint64_t open_request
   not_accepted_ = starts.size();
   for (auto& [server, list] : starts) {
     Subscription::Options options = subscription_options(starts.size());
-    options.id = (*next_subscription)++;
+    options.id = next_subscription();
     options.starts = std::move(list);
-    lines_.push_back(
-        {peers_[server], std::make_unique<Subscription>(peers_[server]->line(), std::move(options), this)});
+    const SubscriptionLine line = peers_[server]->line(shared_.counters);
+    lines_.push_back({peers_[server], std::make_unique<Subscription>(line, std::move(options), this)});
   }
   for (const Line& line : lines_) line.peer->add_subscription(line.subscription.get());
 }

@@ -38,9 +38,8 @@ class ConsumerCore final : public Consumer,
   void destroy() override;
 
   // Progress thread. `open_request` is done when every server has accepted; `released` runs when the consumer is
-  // destroyed. `next_subscription` numbers the subscriptions of a client.
-  void attach(const std::vector<Peer*>& peers, uint64_t open_request, uint32_t* next_subscription,
-              std::function<void()> released);
+  // destroyed.
+  void attach(const std::vector<Peer*>& peers, uint64_t open_request, std::function<void()> released);
   // Before the peers go away.
   void detach(const Error& error);
 

@@ -1,5 +1,6 @@
 #include "client/fetch_queue.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -45,6 +46,10 @@ void FetchQueue::cancel(const void* owner) {
   waiting_ = std::move(kept);
   for (const auto& [token, job] : asked_) job->cancelled = job->cancelled || job->owner == owner;
   for (const std::unique_ptr<FetchJob>& job : dropped) job->done(cancelled());
+}
+
+bool FetchQueue::has_asked_for(const ClientCounters* client) const {
+  return std::any_of(asked_.begin(), asked_.end(), [&](const auto& entry) { return entry.second->counters == client; });
 }
 
 void FetchQueue::pump() {
@@ -101,7 +106,7 @@ Status FetchQueue::check(FetchJob* job, const wire::FetchDoneMessage& answer) {
   }
   if (crc == answer.data_crc) {
     job->fetched += job->asked;
-    increase(&counters_->data_bytes_by_rma, bytes);
+    increase(&job->counters->data_bytes_by_rma, bytes);
     return {};
   }
   if (++job->mismatches < kMismatchesMax) return {};

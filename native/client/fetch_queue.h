@@ -26,8 +26,9 @@ struct FetchPiece {
 };
 
 struct FetchJob {
-  explicit FetchJob(ClientCounters* counters) : exposed(counters) {}
+  explicit FetchJob(ClientCounters* client_counters) : counters(client_counters), exposed(client_counters) {}
 
+  ClientCounters* counters;
   const void* owner = nullptr;  // for cancel()
   Uuid topic;
   PartitionIndex partition;
@@ -46,11 +47,13 @@ struct FetchJob {
 
 class FetchQueue {
  public:
-  FetchQueue(Connection* connection, ClientCounters* counters) : connection_(connection), counters_(counters) {}
+  explicit FetchQueue(Connection* connection) : connection_(connection) {}
 
   void add(std::unique_ptr<FetchJob> job);
   // Jobs of `owner` fail with ABORTED: at once, or when the server has answered.
   void cancel(const void* owner);
+  // May the server be writing into memory of a job of this client, even of one that was cancelled?
+  bool has_asked_for(const ClientCounters* client) const;
 
   void on_up() { pump(); }
   void on_down();
@@ -63,7 +66,6 @@ class FetchQueue {
   Status check(FetchJob* job, const wire::FetchDoneMessage& answer);
 
   Connection* connection_;
-  ClientCounters* counters_;
   std::deque<std::unique_ptr<FetchJob>> waiting_;
   std::unordered_map<uint64_t, std::unique_ptr<FetchJob>> asked_;  // by token
   uint64_t next_token_ = 1;

@@ -1,5 +1,7 @@
 #include "client/peer.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 namespace diaspora::client {
@@ -9,17 +11,35 @@ namespace {
 // A server stops writing when it has processed the end of the subscription; its last writes take far less.
 constexpr int64_t kLeavingMs = 3000;
 
+// Leaked like the progress thread that it belongs to.
+std::vector<std::weak_ptr<Peer>>& peers_of_process() {
+  static auto* const peers = new std::vector<std::weak_ptr<Peer>>();
+  return *peers;
+}
+
+bool alike(const ConnectionOptions& a, const ClientOptions& b) {
+  return (a.connect_local != nullptr) == (b.connect_local != nullptr) && a.provider == b.provider &&
+         a.connect_timeout_ms == b.connect_timeout_ms && a.reconnect_timeout_ms == b.reconnect_timeout_ms &&
+         a.zero_copy_threshold == b.zero_copy_threshold;
+}
+
+bool may_be_shared(Peer& peer, const ClientOptions& options, const ServerAddress& wanted) {
+  const Connection& connection = peer.connection();
+  if (!alike(connection.options(), options)) return false;
+  const ServerAddress& known = connection.address();
+  const bool same_place = known.host == wanted.host && known.port == wanted.port;
+  if (known.server != wanted.server || (wanted.server.is_nil() && !same_place)) return false;
+  return connection.is_up() || (!connection.lost() && same_place);
+}
+
 }  // namespace
 
-Peer::Peer(Reactor* reactor, const ClientOptions& options, uint32_t index, ClientCounters* counters, Listener* listener)
+Peer::Peer(Reactor* reactor, ConnectionOptions options, ServerAddress address)
     : reactor_(reactor),
-      index_(index),
-      counters_(counters),
-      listener_(listener),
-      connection_(reactor, options, options.servers[index], this),
+      connection_(reactor, std::move(options), std::move(address), this),
       requests_(&connection_),
-      sender_(reactor, &connection_, options, counters),
-      fetches_(&connection_, counters),
+      sender_(reactor, &connection_),
+      fetches_(&connection_),
       alive_(std::make_shared<bool>(true)) {}
 
 Peer::~Peer() { *alive_ = false; }
@@ -51,9 +71,22 @@ void Peer::remove_subscription(Subscription* subscription) {
   });
 }
 
-void Peer::close(const Error& error) {
+void Peer::join(Listener* listener, uint32_t index) {
+  users_.push_back({listener, index});
+  if (connection_.is_up()) return listener->peer_up(index);
+  connection_.open();
+  connection_.renew_deadline();
+}
+
+void Peer::leave(Listener* listener, const Error& error) {
+  std::erase_if(users_, [&](const User& user) { return user.listener == listener; });
+  if (!users_.empty()) return;
   connection_.close();
   fail_all(error);
+}
+
+bool Peer::used_by_others(const Listener* listener) const {
+  return std::any_of(users_.begin(), users_.end(), [&](const User& user) { return user.listener != listener; });
 }
 
 void Peer::on_up() {
@@ -62,7 +95,7 @@ void Peer::on_up() {
   sender_.on_up();
   fetches_.on_up();
   for (Subscription* subscription : subscriptions()) subscription->on_up();
-  listener_->peer_up(index_);
+  for (const User& user : users_) user.listener->peer_up(user.index);
 }
 
 void Peer::on_down() {
@@ -71,12 +104,24 @@ void Peer::on_down() {
   sender_.on_down();
   fetches_.on_down();
   for (Subscription* subscription : subscriptions()) subscription->on_down();
-  listener_->peer_down(index_);
+  for (const User& user : users_) user.listener->peer_down(user.index);
 }
 
 void Peer::on_given_up(const Error& error) {
   fail_all(error);
-  listener_->peer_given_up(index_, error);
+  for (const User& user : users_) user.listener->peer_given_up(user.index, error);
+}
+
+void Peer::on_lost(uint32_t attempt, const Error& error) {
+  if (attempt == 1 && connection_.lost()) on_warning(error.message + "; connecting anew");
+  for (const User& user : users_) user.listener->peer_lost(user.index, attempt, error);
+}
+
+// Once to each log, however many clients write to it.
+void Peer::on_warning(const std::string& line) {
+  std::set<CompletionSink*> logs;
+  for (const User& user : users_) logs.insert(user.listener->peer_log());
+  for (CompletionSink* log : logs) log->warn(line);
 }
 
 void Peer::fail_all(const Error& error) {
@@ -116,6 +161,20 @@ Status Peer::on_subscription_error(const wire::MessageView& view) {
   const auto found = subscriptions_.find(message.value().subscription);
   if (found != subscriptions_.end()) found->second->on_error(message.value());
   return {};
+}
+
+std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server) {
+  std::vector<std::weak_ptr<Peer>>& peers = peers_of_process();
+  std::erase_if(peers, [](const std::weak_ptr<Peer>& peer) { return peer.expired(); });
+  for (const std::weak_ptr<Peer>& known : peers) {
+    const std::shared_ptr<Peer> peer = known.lock();
+    if (peer != nullptr && may_be_shared(*peer, options, options.servers[server])) return peer;
+  }
+  ConnectionOptions own{options.connect_local, options.provider, options.connect_timeout_ms,
+                        options.reconnect_timeout_ms, options.zero_copy_threshold};
+  auto peer = std::make_shared<Peer>(&progress_thread(), std::move(own), options.servers[server]);
+  peers.push_back(peer);
+  return peer;
 }
 
 }  // namespace diaspora::client

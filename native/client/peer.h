@@ -1,7 +1,9 @@
-// One server as a client sees it: its connection and everything that uses it.
+// One server as this process sees it: its connection and everything that uses it, of all clients that share it.
 //
 // Routes frames and messages, and tells requests, batches, fetches and subscriptions when the connection comes up, goes
-// down or is given up. Thread: progress. Owner: ClientCore. Invariant: when the connection goes down everything that
+// down or is given up. Clients of all threads that want the same server in the same way share one (find_or_make_peer),
+// so that a process has one endpoint for each server however many drivers and workers it has. Thread: progress. Owner:
+// the clients that use it; the last one to leave closes it. Invariant: when the connection goes down everything that
 // was exposed to the server is withdrawn before the domain may go away.
 #pragma once
 
@@ -28,31 +30,37 @@ class Peer final : public Connection::Handler {
     virtual void peer_up(uint32_t server) = 0;
     virtual void peer_down(uint32_t server) = 0;
     virtual void peer_lost(uint32_t server, uint32_t attempt, const Error& error) = 0;
-    virtual void peer_warning(const std::string& line) = 0;
+    virtual CompletionSink* peer_log() = 0;  // where lines for the operator go
     virtual void peer_given_up(uint32_t server, const Error& error) = 0;
   };
 
-  Peer(Reactor* reactor, const ClientOptions& options, uint32_t index, ClientCounters* counters, Listener* listener);
+  Peer(Reactor* reactor, ConnectionOptions options, ServerAddress address);
   ~Peer() override;
+
+  // Connects if need be, and tells `listener`, who knows the server by `index`; at once if the connection is up.
+  void join(Listener* listener, uint32_t index);
+  // After everything of the listener's has ended. The last one closes the connection for good; what is still pending
+  // then fails with `error`.
+  void leave(Listener* listener, const Error& error);
+  bool used_by_others(const Listener* listener) const;
 
   Connection& connection() { return connection_; }
   RequestTable& requests() { return requests_; }
   BatchSender& sender() { return sender_; }
   FetchQueue& fetches() { return fetches_; }
-  SubscriptionLine line() { return {reactor_, &connection_, &requests_, &fetches_, counters_}; }
+  SubscriptionLine line(std::shared_ptr<ClientCounters> counters) {
+    return {reactor_, &connection_, &requests_, &fetches_, std::move(counters)};
+  }
 
   // Routed to and told of the connection from now on.
   void add_subscription(Subscription* subscription);
   // Ends it at the server. It may be destroyed afterwards.
   void remove_subscription(Subscription* subscription);
 
-  // Closes the connection for good; everything pending fails with `error`.
-  void close(const Error& error);
-
   void on_up() override;
   void on_down() override;
-  void on_lost(uint32_t attempt, const Error& error) override { listener_->peer_lost(index_, attempt, error); }
-  void on_warning(const std::string& line) override { listener_->peer_warning(line); }
+  void on_lost(uint32_t attempt, const Error& error) override;
+  void on_warning(const std::string& line) override;
   void on_given_up(const Error& error) override;
   void on_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload) override {
     requests_.on_reply(header, payload);
@@ -65,10 +73,13 @@ class Peer final : public Connection::Handler {
   void fail_all(const Error& error);
   std::vector<Subscription*> subscriptions() const;
 
+  struct User {
+    Listener* listener = nullptr;
+    uint32_t index = 0;
+  };
+
   Reactor* reactor_;
-  const uint32_t index_;
-  ClientCounters* counters_;
-  Listener* listener_;
+  std::vector<User> users_;
   Connection connection_;
   RequestTable requests_;
   BatchSender sender_;
@@ -79,5 +90,10 @@ class Peer final : public Connection::Handler {
   uint64_t next_leaving_ = 1;
   std::shared_ptr<bool> alive_;
 };
+
+// The peer for a server: one that other clients use already, when it was made with the same options and is up, or is
+// coming up at the same address; otherwise a new one. A server that was lost is left to those who had it: a new
+// client has time limits of its own.
+std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server);
 
 }  // namespace diaspora::client

@@ -29,6 +29,8 @@ BatchBuilder::Limits limits_of(const Producer::Options& options, uint32_t zero_c
   return limits;
 }
 
+const Error kAborted{ErrorCode::k_ABORTED, "the producer or its driver is closed"};
+
 uint64_t load(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_acquire); }
 
 // Written by one thread only.
@@ -44,6 +46,7 @@ ProducerCore::ProducerCore(Shared shared, Options options) : shared_(std::move(s
     partitions_.push_back(std::make_unique<Partition>(limits, shared_.counters.get()));
     BatchLane& lane = partitions_.back()->lane;
     lane.owner = this;
+    lane.counters = shared_.counters.get();
     lane.topic = options_.topic;
     lane.partition = PartitionIndex(i);
   }
@@ -199,7 +202,7 @@ void ProducerCore::drain_inbox() {
       partition.sender->enqueue(&partition.lane, std::move(batch));
       continue;
     }
-    batch->status = {ErrorCode::k_ABORTED, "the producer or its driver is closed"};
+    batch->status = kAborted;
     batch_finished(std::move(batch));
   }
 }
@@ -233,7 +236,7 @@ void ProducerCore::release_if_drained() {
       std::all_of(partitions_.begin(), partitions_.end(), [](const auto& p) { return p->lane.queue.empty(); });
   if (!drained || released_ == nullptr) return;
   shared_.reactor->post([self = shared_from_this(), released = std::exchange(released_, nullptr)] {
-    self->detach();
+    self->detach(kAborted);
     released();
   });
 }
@@ -245,8 +248,16 @@ void ProducerCore::abort() {
   release_if_drained();
 }
 
-void ProducerCore::detach() {
+bool ProducerCore::exposes_memory_to(const BatchSender& sender) const {
+  return std::any_of(partitions_.begin(), partitions_.end(),
+                     [&](const auto& p) { return p->sender == &sender && BatchSender::exposes_memory(p->lane); });
+}
+
+void ProducerCore::detach(const Error& error) {
   if (std::exchange(detached_, true)) return;
+  for (const std::unique_ptr<Partition>& partition : partitions_) {
+    if (partition->sender != nullptr) partition->sender->fail(&partition->lane, error);
+  }
   for (const std::unique_ptr<Partition>& partition : partitions_) {
     if (partition->sender != nullptr) partition->sender->remove_lane(&partition->lane);
     partition->sender = nullptr;

@@ -54,8 +54,11 @@ class ProducerCore final : public Producer, public LaneOwner, public std::enable
   // Progress thread. `senders` by server index; they outlive the attachment. `released` runs, in a pass of its own,
   // when the producer is destroyed and nothing of it is pending: the lanes are detached then.
   void attach(const std::vector<BatchSender*>& senders, std::function<void()> released);
-  // Before the senders go away, when nothing is queued in them. What is pushed later completes with ABORTED.
-  void detach();
+  // Before the senders go away, when exposes_memory_to() none of them: what is queued in them fails with `error`. What
+  // is pushed later completes with ABORTED.
+  void detach(const Error& error);
+  // May the server behind `sender` be reading memory that a batch names?
+  bool exposes_memory_to(const BatchSender& sender) const;
   const Options& options() const { return options_; }
 
   void batch_finished(std::unique_ptr<Batch> batch) override;

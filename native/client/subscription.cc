@@ -21,7 +21,8 @@ constexpr uint32_t kCorruptMax = 3;
 
 constexpr int64_t kRefillMs = 20;
 
-std::unique_ptr<WindowSet> make_windows(const Subscription::Options& options, ClientCounters* counters) {
+std::unique_ptr<WindowSet> make_windows(const Subscription::Options& options,
+                                        const std::shared_ptr<ClientCounters>& counters) {
   if (!options.full_data) {
     return std::make_unique<WindowSet>(kMetadataWindows, WindowSet::kWindowBytesMin, counters);
   }
@@ -271,7 +272,7 @@ void Subscription::fetch_data(Arrived* arrived) {
   const std::shared_ptr<uint8_t[]> memory(new uint8_t[bytes]);
   arrived->delivery.data = {memory.get(), bytes};
   arrived->delivery.data_owner = memory;
-  auto job = std::make_unique<FetchJob>(line_.counters);
+  auto job = std::make_unique<FetchJob>(line_.counters.get());
   job->owner = this;
   job->topic = options_.topic;
   job->partition = arrived->delivery.partition;

@@ -28,7 +28,7 @@ struct SubscriptionLine {
   Connection* connection = nullptr;
   RequestTable* requests = nullptr;
   FetchQueue* fetches = nullptr;
-  ClientCounters* counters = nullptr;
+  std::shared_ptr<ClientCounters> counters;
 };
 
 class Subscription {

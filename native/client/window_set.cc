@@ -19,7 +19,7 @@ Result<std::vector<wire::Window>> WindowSet::refill(fabric::Domain* domain) {
   while (!complete()) {
     auto buffer = window_pool().allocate(window_bytes_);
     if (!buffer) break;  // others hold the memory: tried again later
-    auto entry = std::make_unique<Entry>(counters_);
+    auto entry = std::make_unique<Entry>(counters_.get());
     entry->buffer = buffer.take();
     auto segment = entry->exposed.expose(domain, entry->buffer->data(), window_bytes_, fabric::Access::kRemoteWrite);
     if (!segment) return segment.error();

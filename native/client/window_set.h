@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/buffer_pool.h"
@@ -24,8 +25,8 @@ class WindowSet {
   // The head of an event with the largest metadata must fit.
   static constexpr uint64_t kWindowBytesMin = uint64_t{2} << 20;
 
-  WindowSet(size_t count, uint64_t window_bytes, ClientCounters* counters)
-      : count_(count), window_bytes_(window_bytes), counters_(counters) {}
+  WindowSet(size_t count, uint64_t window_bytes, std::shared_ptr<ClientCounters> counters)
+      : count_(count), window_bytes_(window_bytes), counters_(std::move(counters)) {}
 
   // Makes the windows that are missing, as far as the pool has memory, and returns what is to be granted.
   Result<std::vector<wire::Window>> refill(fabric::Domain* domain);
@@ -58,7 +59,7 @@ class WindowSet {
 
   const size_t count_;
   const uint64_t window_bytes_;
-  ClientCounters* counters_;
+  const std::shared_ptr<ClientCounters> counters_;  // windows may outlive their client for a moment
   std::unordered_map<uint32_t, std::unique_ptr<Entry>> windows_;
   uint32_t next_id_ = 1;
 };

@@ -388,6 +388,57 @@ TEST_P(EndToEnd, CloseAbortsWhatIsPendingAndLetsGoOfMemory) {
   EXPECT_EQ(client_->counters().registrations, 0u);
 }
 
+// Clients of one process share their connection. One is closed while the server reads its memory, then another: it is
+// let go of at once, and the clients that stay lose nothing and get nothing twice.
+TEST_P(EndToEnd, AClientThatClosesUnderTrafficLeavesTheOthersWhole) {
+  constexpr size_t kEvents = 60;
+  begin();
+  put_topic(1);
+  open_producer();
+  const auto kept = std::make_shared<std::string>(pattern(1 << 20, 4));
+  for (int round = 0; round < 3; ++round) {
+    const auto sink = std::make_shared<TestSink>();
+    ClientOptions options;
+    options.provider = GetParam();
+    options.servers.push_back({"127.0.0.1", servers_[0]->port(), servers_[0]->uuid()});
+    const std::shared_ptr<Client> other = client::open_client(1, std::move(options), sink);
+    ASSERT_TRUE(sink->wait_request(1).ok());
+    EXPECT_EQ(servers_[0]->counters().sessions, 1u);
+    Producer::Options of_producer;
+    of_producer.id = 7;
+    of_producer.topic = topic_.uuid;
+    of_producer.server_of_partition = server_of_partition();
+    const std::shared_ptr<Producer> producer = other->open_producer(std::move(of_producer));
+    const auto data = std::make_shared<std::string>(pattern(1 << 20, 5));
+    for (size_t i = 0; i < kEvents / 3; ++i) {
+      ASSERT_EQ(push(*producer, 0, "other", {segment_of(*data, data)}).code, ErrorCode::kOk);
+      ASSERT_EQ(push(*producer_, 0, std::to_string(i), {segment_of(*kept, kept)}).code, ErrorCode::kOk);
+    }
+    seal_all();
+    static_cast<void>(producer->seal(PartitionIndex(0)));
+    other->close_and_wait();
+    for (int i = 0; producer->pending().batches > 0 && i < 3000; ++i) sink->wait_for_change();
+    EXPECT_EQ(producer->pending().batches, 0u);
+    EXPECT_EQ(data.use_count(), 1);
+    EXPECT_EQ(other->counters().registrations, 0u);
+  }
+  flush();
+  EXPECT_EQ(client_->counters().events_produced, kEvents);
+  EXPECT_EQ(servers_[0]->counters().sessions, 1u);
+  // What the others could store before they closed is there as well.
+  client_->topic_status(next_request_, 0, topic_.uuid);
+  const auto status = sink_->wait_request(next_request_++);
+  ASSERT_TRUE(status.ok());
+  const uint64_t stored = std::get<std::vector<wire::PartitionStatus>>(status.value()).at(0).next_id.value;
+  auto seen = take_events(open_consumer(consumer_options(true)), stored)[0];
+  std::erase_if(seen, [](const SeenEvent& event) { return event.metadata == "other"; });
+  ASSERT_EQ(seen.size(), kEvents);
+  for (size_t i = 0; i < kEvents; ++i) {
+    EXPECT_EQ(seen[i].metadata, std::to_string(i % (kEvents / 3)));
+    EXPECT_TRUE(seen[i].data == *kept);
+  }
+}
+
 TEST_P(EndToEnd, ADestroyedProducerAbortsAndLetsGoOfMemory) {
   begin();
   put_topic(1);
