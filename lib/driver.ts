@@ -19,7 +19,7 @@ import {
   functionOption,
   integerOption,
   invalidOption,
-  providerOption,
+  railsOption,
   stringOption,
 } from './options.js';
 import { type LogLine, runtime } from './runtime.js';
@@ -62,8 +62,9 @@ export interface FabricDriverOptions extends CommonDriverOptions {
    */
   readonly provider?: string;
   /**
-   * libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through. Default: the one that has the
-   * address by which the server is reached.
+   * libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through. Several with commas are rails:
+   * one connection to each server through each, over which the partitions of a server are spread; the first meets the
+   * first of the server's domains, and so on. Default: the one that has the address by which the server is reached.
    */
   readonly domain?: string;
   /**
@@ -206,9 +207,9 @@ export class Driver {
         ? undefined
         : integerOption('minServers', given.minServers, { min: 1, fallback: 1 });
     const where = { groupFile: given.groupFile, servers: given.servers, minServers };
-    const provider = providerOption(given.provider, given.domain);
+    const rails = railsOption(given.provider, given.domain);
     const onLog = functionOption('onLog', given.onLog);
-    return new Driver(await openFabric(runtime(), where, provider, onLog, connectionSettings(given)), 'log');
+    return new Driver(await openFabric(runtime(), where, rails, onLog, connectionSettings(given)), 'log');
   }
 
   /** `open`, `closing`, `closed` or `destroyed`. */

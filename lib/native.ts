@@ -127,7 +127,8 @@ export interface NativeDriverOptions {
   /** Servers in group order; host is a numeric IP or a name. Empty when `embedded` is given. */
   servers: { host: string; port: number; uuid: string }[];
   embedded?: NativeServer;
-  provider: string;
+  /** For each connection to a server the providers, with commas. */
+  rails: readonly string[];
   connectTimeoutMs: number;
   /** How long a lost connection is retried before pending work fails with CONNECTION_LOST. */
   reconnectTimeoutMs: number;

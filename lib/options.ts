@@ -71,17 +71,22 @@ export function stringOption(name: string, value: string | undefined, fallback: 
   throw invalidOption(name, 'a string that is not empty', value);
 }
 
-/** Names of providers with commas, each bound to `domain` when there is one: what the core takes. */
-export function providerOption(provider: string | undefined, domain: string | undefined): string {
+/**
+ * For each adapter that `domain` names, with commas, the providers on it, with commas: what the core takes. Without a
+ * domain one entry, whose adapter follows from the address.
+ */
+export function railsOption(provider: string | undefined, domain: string | undefined): string[] {
   const names = stringOption('provider', provider, 'auto');
-  if (domain === undefined) return names;
-  if (typeof domain !== 'string' || !/^[^@,\s]+$/.test(domain)) {
-    throw invalidOption('domain', 'the name of an adapter or interface', domain);
+  if (domain === undefined) return [names];
+  if (typeof domain !== 'string' || !/^[^@,\s]+(,[^@,\s]+)*$/.test(domain)) {
+    throw invalidOption('domain', 'the name of an adapter or interface, or several with commas', domain);
   }
-  return names
-    .split(',')
-    .map((name) => `${name}@${domain}`)
-    .join(',');
+  return domain.split(',').map((rail) =>
+    names
+      .split(',')
+      .map((name) => `${name}@${rail}`)
+      .join(','),
+  );
 }
 
 export function functionOption<T>(name: string, value: T | undefined): T | undefined {

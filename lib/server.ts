@@ -15,7 +15,7 @@ import {
   type Endpoint,
   formatEndpoint,
   functionOption,
-  providerOption,
+  railsOption,
   integerOption,
   stringOption,
 } from './options.js';
@@ -38,7 +38,10 @@ export interface ServerOptions {
   readonly groupFile?: string;
   /** Provider name, or several with commas. Default: 'auto', everything usable. */
   readonly provider?: string;
-  /** libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through. Default: that of `listen`. */
+  /**
+   * libfabric domain: the adapter ('mlx5_0') or interface ('ib0') to move data through; several with commas for clients
+   * with several (see FabricDriverOptions.domain). Default: that of `listen`.
+   */
   readonly domain?: string;
   /** Bound on the memory for events, bytes. Default: 1 GiB. */
   readonly memoryBytes?: number;
@@ -124,7 +127,7 @@ export class Server {
             dataDirectory: options.data === undefined ? '' : stringOption('data', options.data, ''),
             listenHost: listen.host,
             listenPort: listen.port,
-            provider: providerOption(options.provider, options.domain),
+            provider: railsOption(options.provider, options.domain).join(','),
             memoryBytes,
           });
         },
@@ -158,7 +161,7 @@ export class Server {
     started: NativeServerStarted,
   ): Promise<number | undefined> {
     if (path === undefined) return undefined;
-    const providers = started.providers.map(({ name }) => name);
+    const providers = [...new Set(started.providers.map(({ name }) => name))];
     return (await joinGroup(stringOption('groupFile', path, ''), { uuid: started.uuid, address, providers })).index;
   }
 

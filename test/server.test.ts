@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Driver, Server } from '../lib/index.js';
+import { Driver, fullData, Server } from '../lib/index.js';
 import { startServer } from './support/server-process.js';
 import { temporaryDirectory } from './support/temporary.js';
 
@@ -60,7 +60,7 @@ test('what cannot be started says why', async (t) => {
     [{ groupFile: file }, 'GROUP_FILE'],
     [{ provider: 'no-such-provider' }, 'PROVIDER_UNAVAILABLE'],
     [{ provider: 'tcp', domain: 'no-such-domain' }, 'PROVIDER_UNAVAILABLE'],
-    [{ domain: 'lo,eth0' }, 'INVALID_ARGUMENT'],
+    [{ domain: 'lo,,eth0' }, 'INVALID_ARGUMENT'],
     [{ port: 1 }, 'INVALID_ARGUMENT'],
   ];
   for (const [options, code] of cases) await assert.rejects(Server.start(options), { code }, JSON.stringify(options));
@@ -79,6 +79,32 @@ test('both sides may name the domain, in two ways; a wrong name is told which th
     code: 'PROVIDER_UNAVAILABLE',
     message: /no domain 'eth'; there are:.* lo/,
   });
+});
+
+test('several domains are rails: a connection through each, and each carries its share of the partitions', async (t) => {
+  const server = await Server.start({ provider: 'tcp', domain: 'lo,lo' });
+  t.after(() => server.close());
+  const driver = await Driver.open({ driver: 'fabric', servers: [server.address], provider: 'tcp', domain: 'lo,lo' });
+  assert.equal(server.counters().sessions, 2);
+  await driver.createTopic('t', { partitions: 4 });
+  const topic = await driver.openTopic<{ n: number }>('t');
+  const producer = topic.producer();
+  for (let n = 0; n < 40; n += 1) producer.push({ n }, new Uint8Array(100_000).fill(n), { partition: n % 4 });
+  await producer.flush();
+  const consumer = topic.consumer({ name: 'reader', dataSelector: fullData });
+  const seen = new Map<number, number[]>();
+  for (let left = 40; left > 0; left -= 1) {
+    const { partition, metadata, data } = await consumer.pull();
+    assert.ok(data.every((byte) => byte === metadata.n));
+    seen.set(partition, [...(seen.get(partition) ?? []), metadata.n]);
+  }
+  for (const [partition, numbers] of seen) {
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: 10 }, (_, i) => 4 * i + partition),
+    );
+  }
+  await driver.close();
 });
 
 test('a server that cannot be reached is CONNECT_TIMEOUT, and the message has its address', async () => {

@@ -67,7 +67,7 @@ async function runThere() {
 
 await runMain(async () => {
   setUp({ tests: true });
-  buildNative('build-test', { DIASPORA_SANITIZE: '', DIASPORA_BENCH: 'OFF' });
+  buildNative('build-test', { DIASPORA_SANITIZE: '', DIASPORA_BENCH: 'ON' });
   process.chdir(root);
   const status = await (process.env['DIASPORA_TEST_VERBS'] === undefined ? runThere() : runHere());
   if (status !== 0) process.stderr.write(`test:rdma: FAILED (exit status ${status})\n`);

@@ -49,7 +49,8 @@ export interface ConnectionKind {
   readonly driver: 'embedded' | 'fabric';
   readonly servers: readonly { readonly endpoint: Endpoint; readonly uuid: string }[];
   readonly embedded: NativeServer | undefined;
-  readonly provider: string;
+  /** Providers with commas, for each adapter that is used. */
+  readonly rails: readonly string[];
   /** Asks for the present address of a server; undefined when unknown. Called when the server is lost. */
   readonly locate: (uuid: string) => Endpoint | undefined;
   /** Frees what was opened for this connection, when it is closed. */
@@ -87,10 +88,10 @@ export class Connection implements ConnectionSink {
 
   /** Resolves when every server is connected. Frees what `kind` holds when it fails. */
   static async open(runtime: Runtime, kind: ConnectionKind, settings: ConnectionSettings): Promise<Connection> {
-    const { driver, provider, servers, embedded } = kind;
+    const { driver, rails, servers, embedded } = kind;
     const options: NativeDriverOptions = {
       ...settings,
-      provider,
+      rails,
       servers: driver === 'embedded' ? [] : servers.map(({ endpoint, uuid }) => ({ ...endpoint, uuid })),
       ...(embedded === undefined ? {} : { embedded }),
     };
@@ -100,7 +101,7 @@ export class Connection implements ConnectionSink {
         (id) => {
           native = runtime.binding.driverOpen(id, options);
         },
-        { provider },
+        { provider: rails.join(',') },
       );
       return new Connection(runtime, kind, settings, native as unknown as NativeDriver, opened);
     } catch (error) {

@@ -87,7 +87,7 @@ export async function openEmbedded(
     driver: 'embedded' as const,
     servers: [{ endpoint: { host: '', port: 0 }, uuid: server.uuid }],
     embedded: server.native,
-    provider: 'local',
+    rails: ['local'],
     locate: () => undefined,
     release: () => takeTurn(directory, () => release(runtime, directory, server)),
   };

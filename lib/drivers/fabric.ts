@@ -83,7 +83,7 @@ async function findServers(
 export async function openFabric(
   runtime: Runtime,
   where: ServersOption,
-  provider: string,
+  rails: readonly string[],
   onLog: ((line: LogLine) => void) | undefined,
   settings: ConnectionSettings,
 ): Promise<Connection> {
@@ -93,6 +93,6 @@ export async function openFabric(
     runtime.removeLogListener(onLog);
     return Promise.resolve();
   };
-  const kind: ConnectionKind = { driver: 'fabric', embedded: undefined, provider, release, ...found };
+  const kind: ConnectionKind = { driver: 'fabric', embedded: undefined, rails, release, ...found };
   return Connection.open(runtime, kind, settings);
 }

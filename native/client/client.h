@@ -36,7 +36,9 @@ struct ClientOptions {
   std::vector<ServerAddress> servers;
   // Embedded: gives a connected socket to a server of this process; `servers` then has one dummy entry.
   std::function<int()> connect_local;
-  std::string provider = "auto";
+  // One connection to each server for each rail, with these providers (comma-separated, best first): an adapter each,
+  // over which partitions are spread.
+  std::vector<std::string> rails = {"auto"};
   int64_t connect_timeout_ms = 5000;
   int64_t reconnect_timeout_ms = 30000;
   uint32_t zero_copy_threshold = 64 * 1024;

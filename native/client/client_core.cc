@@ -20,6 +20,18 @@ ClientCore::ClientCore(uint32_t id, ClientOptions options, std::shared_ptr<Compl
       providers_(options_.servers.size()),
       uuids_(options_.servers.size()) {}
 
+std::vector<uint32_t> ClientCore::spread(const std::vector<uint32_t>& server_of_partition) const {
+  const auto rails = static_cast<uint32_t>(options_.rails.size());
+  std::vector<uint32_t> next_rail(options_.servers.size());
+  std::vector<uint32_t> lines;
+  lines.reserve(server_of_partition.size());
+  for (const uint32_t server : server_of_partition) {
+    DIASPORA_CHECK(server < next_rail.size());
+    lines.push_back(first_line(server) + next_rail[server]++ % rails);
+  }
+  return lines;
+}
+
 Counters ClientCore::counters() const {
   Counters counters;
   counters.data_bytes_by_rma = counters_->data_bytes_by_rma;
@@ -42,11 +54,14 @@ std::vector<Uuid> ClientCore::server_uuids() const {
 
 void ClientCore::open(uint64_t request) {
   open_request_ = request;
-  not_up_ = options_.servers.size();
-  was_up_.resize(options_.servers.size());
+  const size_t rails = options_.rails.size();
+  not_up_ = options_.servers.size() * rails;
+  was_up_.resize(not_up_);
   if (not_up_ == 0) return opened(Status(ErrorCode::k_INVALID_ARGUMENT, "no server was given"));
-  for (uint32_t i = 0; i < options_.servers.size(); ++i) peers_.push_back(find_or_make_peer(options_, i));
-  for (uint32_t i = 0; i < options_.servers.size(); ++i) peers_[i]->join(this, i);
+  for (uint32_t i = 0; i < not_up_; ++i) {
+    peers_.push_back(find_or_make_peer(options_, static_cast<uint32_t>(i / rails), static_cast<uint16_t>(i % rails)));
+  }
+  for (uint32_t i = 0; i < peers_.size(); ++i) peers_[i]->join(this, i);
 }
 
 void ClientCore::opened(const Status& status) {
@@ -60,18 +75,21 @@ void ClientCore::opened(const Status& status) {
 }
 
 void ClientCore::set_address(uint32_t server, const std::string& host, uint16_t port) {
-  if (!closed_ && server < peers_.size()) peers_[server]->connection().set_address(host, port);
+  if (closed_ || server >= options_.servers.size()) return;
+  for (uint32_t i = first_line(server); i < first_line(server + 1); ++i) {
+    peers_[i]->connection().set_address(host, port);
+  }
 }
 
 void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::MakeFrame& make, Decode decode,
                          ErrorCode success_when_resent) {
   if (closed_) return sink_->request_done(request, kClosed);
-  if (server >= peers_.size()) {
+  if (server >= options_.servers.size()) {
     return sink_->request_done(request,
                                Error{ErrorCode::k_INVALID_ARGUMENT, "there is no server " + std::to_string(server)});
   }
   requests_.insert(request);
-  peers_[server]->requests().add_kept(
+  peers_[first_line(server)]->requests().add_kept(
       make,
       [self = shared_from_this(), request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
         if (self->requests_.erase(request) == 0) return;  // closed meanwhile
@@ -130,30 +148,31 @@ void ClientCore::close(std::function<void()> done) {
   progress_thread().post(std::move(done));
 }
 
-void ClientCore::peer_up(uint32_t server) {
-  Connection& connection = peers_[server]->connection();
+void ClientCore::peer_up(uint32_t line) {
+  const Connection& connection = peers_[line]->connection();
+  const uint32_t server = server_of(line);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     providers_[server] = connection.provider();
     uuids_[server] = connection.server_uuid();
   }
-  if (was_up_[server]) {
+  if (was_up_[line]) {
     increase(&counters_->reconnects, 1);
   } else {
-    was_up_[server] = true;
+    was_up_[line] = true;
     --not_up_;
   }
   sink_->server_up(id_, server);
   if (not_up_ == 0) opened({});
 }
 
-void ClientCore::peer_down(uint32_t server) {
+void ClientCore::peer_down(uint32_t line) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  providers_[server].clear();
+  providers_[server_of(line)].clear();
 }
 
-void ClientCore::peer_lost(uint32_t server, uint32_t attempt, const Error& error) {
-  sink_->server_lost(id_, server, attempt, error);
+void ClientCore::peer_lost(uint32_t line, uint32_t attempt, const Error& error) {
+  sink_->server_lost(id_, server_of(line), attempt, error);
 }
 
 void ClientCore::peer_given_up(uint32_t, const Error& error) { opened(error); }

@@ -32,6 +32,8 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   const std::shared_ptr<ClientCounters>& shared_counters() const { return counters_; }
   Counters counters() const;
   std::vector<Uuid> server_uuids() const;
+  // Spreads the partitions of each server over its rails: the line that each partition takes.
+  std::vector<uint32_t> spread(const std::vector<uint32_t>& server_of_partition) const;
 
   // Progress thread.
   void open(uint64_t request);
@@ -44,13 +46,16 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   // `done` runs when no memory of any caller is touched any more and every completion was delivered.
   void close(std::function<void()> done);
 
-  void peer_up(uint32_t server) override;
-  void peer_down(uint32_t server) override;
-  void peer_lost(uint32_t server, uint32_t attempt, const Error& error) override;
+  void peer_up(uint32_t line) override;
+  void peer_down(uint32_t line) override;
+  void peer_lost(uint32_t line, uint32_t attempt, const Error& error) override;
   CompletionSink* peer_log() override { return sink_.get(); }
-  void peer_given_up(uint32_t server, const Error& error) override;
+  void peer_given_up(uint32_t line, const Error& error) override;
 
  private:
+  // A line is one rail of one server.
+  uint32_t first_line(uint32_t server) const { return server * static_cast<uint32_t>(options_.rails.size()); }
+  uint32_t server_of(uint32_t line) const { return line / static_cast<uint32_t>(options_.rails.size()); }
   void opened(const Status& status);
   void stop_transfers();
 
@@ -64,7 +69,7 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   std::vector<Uuid> uuids_;             // guarded by mutex_
 
   // Progress thread.
-  std::vector<std::shared_ptr<Peer>> peers_;
+  std::vector<std::shared_ptr<Peer>> peers_;  // by line
   std::vector<bool> was_up_;
   size_t not_up_ = 0;
   std::set<std::shared_ptr<ProducerCore>> producers_;

@@ -94,7 +94,7 @@ std::shared_ptr<Face> destroyed_with_its_handle(std::shared_ptr<Core> core) {
 }
 
 std::shared_ptr<Producer> ClientImpl::open_producer(Producer::Options options) {
-  for (const uint32_t server : options.server_of_partition) DIASPORA_CHECK(server < core_->options().servers.size());
+  options.server_of_partition = core_->spread(options.server_of_partition);
   ProducerCore::Shared shared;
   shared.reactor = &progress_thread();
   shared.sink = core_->sink();
@@ -107,7 +107,7 @@ std::shared_ptr<Producer> ClientImpl::open_producer(Producer::Options options) {
 }
 
 std::shared_ptr<Consumer> ClientImpl::open_consumer(uint64_t request, Consumer::Options options) {
-  for (const uint32_t server : options.server_of_partition) DIASPORA_CHECK(server < core_->options().servers.size());
+  options.server_of_partition = core_->spread(options.server_of_partition);
   ConsumerCore::Shared shared;
   shared.reactor = &progress_thread();
   shared.sink = core_->sink();

@@ -168,6 +168,7 @@ void Connection::greet(Result<std::vector<fabric::ProviderInfo>> providers) {
   if (!providers) return fail(providers.error());
   providers_ = providers.take();
   wire::HelloFrame hello;
+  hello.rail = options_.rail;
   hello.client = client_uuid_;
   hello.expected_server = address_.server;
   hello.process = process_identity();

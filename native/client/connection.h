@@ -32,6 +32,7 @@ namespace diaspora::client {
 struct ConnectionOptions {
   std::function<int()> connect_local;  // see ClientOptions
   std::string provider;
+  uint16_t rail = 0;
   int64_t connect_timeout_ms = 0;
   int64_t reconnect_timeout_ms = 0;
   uint32_t zero_copy_threshold = 0;

@@ -17,13 +17,13 @@ std::vector<std::weak_ptr<Peer>>& peers_of_process() {
   return *peers;
 }
 
-bool alike(const ConnectionOptions& a, const ClientOptions& b) {
-  return (a.connect_local != nullptr) == (b.connect_local != nullptr) && a.provider == b.provider &&
+bool alike(const ConnectionOptions& a, const ConnectionOptions& b) {
+  return (a.connect_local != nullptr) == (b.connect_local != nullptr) && a.provider == b.provider && a.rail == b.rail &&
          a.connect_timeout_ms == b.connect_timeout_ms && a.reconnect_timeout_ms == b.reconnect_timeout_ms &&
          a.zero_copy_threshold == b.zero_copy_threshold;
 }
 
-bool may_be_shared(Peer& peer, const ClientOptions& options, const ServerAddress& wanted) {
+bool may_be_shared(Peer& peer, const ConnectionOptions& options, const ServerAddress& wanted) {
   const Connection& connection = peer.connection();
   if (!alike(connection.options(), options)) return false;
   const ServerAddress& known = connection.address();
@@ -141,6 +141,8 @@ Status Peer::on_message(const wire::MessageView& view) {
       return fetches_.on_answer(view);
     case wire::MessageType::kSubscriptionError:
       return on_subscription_error(view);
+    case wire::MessageType::kWindowsWanted:
+      return on_windows_wanted(view);
     default:
       return {ErrorCode::k_PROTOCOL, "the server sent a message that only clients send"};
   }
@@ -163,16 +165,29 @@ Status Peer::on_subscription_error(const wire::MessageView& view) {
   return {};
 }
 
-std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server) {
+Status Peer::on_windows_wanted(const wire::MessageView& view) {
+  const Result<wire::WindowsWantedMessage> message = wire::decode_windows_wanted(view);
+  if (!message) return message.status();
+  const auto found = subscriptions_.find(message.value().subscription);
+  if (found != subscriptions_.end()) found->second->on_windows_wanted();
+  return {};
+}
+
+std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail) {
+  ConnectionOptions wanted;
+  wanted.connect_local = options.connect_local;
+  wanted.provider = options.rails[rail];
+  wanted.rail = rail;
+  wanted.connect_timeout_ms = options.connect_timeout_ms;
+  wanted.reconnect_timeout_ms = options.reconnect_timeout_ms;
+  wanted.zero_copy_threshold = options.zero_copy_threshold;
   std::vector<std::weak_ptr<Peer>>& peers = peers_of_process();
   std::erase_if(peers, [](const std::weak_ptr<Peer>& peer) { return peer.expired(); });
   for (const std::weak_ptr<Peer>& known : peers) {
     const std::shared_ptr<Peer> peer = known.lock();
-    if (peer != nullptr && may_be_shared(*peer, options, options.servers[server])) return peer;
+    if (peer != nullptr && may_be_shared(*peer, wanted, options.servers[server])) return peer;
   }
-  ConnectionOptions own{options.connect_local, options.provider, options.connect_timeout_ms,
-                        options.reconnect_timeout_ms, options.zero_copy_threshold};
-  auto peer = std::make_shared<Peer>(&progress_thread(), std::move(own), options.servers[server]);
+  auto peer = std::make_shared<Peer>(&progress_thread(), std::move(wanted), options.servers[server]);
   peers.push_back(peer);
   return peer;
 }

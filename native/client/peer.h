@@ -70,6 +70,7 @@ class Peer final : public Connection::Handler {
  private:
   Status on_delivery(const wire::MessageView& view);
   Status on_subscription_error(const wire::MessageView& view);
+  Status on_windows_wanted(const wire::MessageView& view);
   void fail_all(const Error& error);
   std::vector<Subscription*> subscriptions() const;
 
@@ -91,9 +92,9 @@ class Peer final : public Connection::Handler {
   std::shared_ptr<bool> alive_;
 };
 
-// The peer for a server: one that other clients use already, when it was made with the same options and is up, or is
-// coming up at the same address; otherwise a new one. A server that was lost is left to those who had it: a new
-// client has time limits of its own.
-std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server);
+// The peer for a rail of a server: one that other clients use already, when it was made with the same options and is
+// up, or is coming up at the same address; otherwise a new one. A server that was lost is left to those who had it: a
+// new client has time limits of its own.
+std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail);
 
 }  // namespace diaspora::client

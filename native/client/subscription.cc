@@ -19,8 +19,6 @@ constexpr size_t kMetadataWindows = 2;
 // How often the same events may fail their checksums before they count as corrupt.
 constexpr uint32_t kCorruptMax = 3;
 
-constexpr int64_t kRefillMs = 20;
-
 std::unique_ptr<WindowSet> make_windows(const Subscription::Options& options,
                                         const std::shared_ptr<ClientCounters>& counters) {
   if (!options.full_data) {
@@ -87,6 +85,7 @@ void Subscription::accepted(const Status& status) {
 
 void Subscription::on_down() {
   active_ = false;
+  windows_wanted_ = false;
   granted_ = 0;
   arrived_.clear();
   windows_->reset();
@@ -119,12 +118,18 @@ void Subscription::send_credit() {
   credit.subscription = options_.id;
   const auto waiting = static_cast<uint32_t>(arrived_.size()) + untaken_ + granted_;
   credit.deliveries = options_.deliveries_ahead > waiting ? options_.deliveries_ahead - waiting : 0;
-  auto windows = windows_->refill(line_.connection->domain());
-  // A limit on memory is met again after a new connection: the consumer is to hear of it.
-  if (!windows && windows.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return fail_all(windows.error());
-  if (!windows) return line_.connection->drop({ErrorCode::k_FABRIC, windows.error().message});
-  credit.windows = windows.take();
-  if (!windows_->complete()) refill_later();
+  if (windows_wanted_) {
+    auto windows = windows_->refill(line_.connection->domain());
+    // A limit on memory is met again after a new connection: the consumer is to hear of it.
+    if (!windows && windows.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return fail_all(windows.error());
+    if (!windows) return line_.connection->drop({ErrorCode::k_FABRIC, windows.error().message});
+    credit.windows = windows.take();
+    if (windows_->complete()) {
+      refill_ms_ = kRefillMsMin;
+    } else {
+      refill_later();
+    }
+  }
   if (credit.deliveries == 0 && credit.windows.empty()) return;
   granted_ += credit.deliveries;
   std::vector<uint8_t> encoded;
@@ -135,8 +140,9 @@ void Subscription::send_credit() {
 // The pool is empty: its memory comes back when other consumers let go, which nothing announces.
 void Subscription::refill_later() {
   if (refill_timer_ != 0) return;
-  refill_timer_ = line_.reactor->call_after_ms(kRefillMs, [this] {
+  refill_timer_ = line_.reactor->call_after_ms(refill_ms_, [this] {
     refill_timer_ = 0;
+    refill_ms_ = std::min(2 * refill_ms_, kRefillMsMax);
     send_credit();
   });
 }
@@ -320,6 +326,11 @@ void Subscription::hand_over() {
 void Subscription::on_error(const wire::SubscriptionErrorMessage& message) {
   if (over_ || partitions_.find(message.partition.value) == partitions_.end()) return;
   fail_partition(message.partition, {message.code, message.detail});
+}
+
+void Subscription::on_windows_wanted() {
+  windows_wanted_ = true;
+  send_credit();
 }
 
 void Subscription::fail_partition(PartitionIndex partition, const Error& error) {

@@ -71,8 +71,12 @@ class Subscription {
   void fail_all(const Error& error);
   Status on_delivery(const wire::DeliveryMessage& message, std::span<const uint8_t> body);
   void on_error(const wire::SubscriptionErrorMessage& message);
+  void on_windows_wanted();
 
  private:
+  static constexpr int64_t kRefillMsMin = 20;
+  static constexpr int64_t kRefillMsMax = 1000;
+
   struct Progress {
     uint64_t start = 0;                   // as asked for
     std::optional<EventId> next_arrival;  // unknown until the first one
@@ -110,10 +114,12 @@ class Subscription {
   uint32_t granted_ = 0;  // deliveries that the server may still send
   bool active_ = false;   // accepted on this connection
   bool over_ = false;
+  bool windows_wanted_ = false;  // on this connection
   // Where the last mismatch was and how often it was there.
   std::pair<uint32_t, uint64_t> corrupt_place_{};
   uint32_t corrupt_count_ = 0;
   Reactor::TimerId refill_timer_ = 0;
+  int64_t refill_ms_ = kRefillMsMin;  // grows while others hold the memory
   std::shared_ptr<bool> alive_;
 };
 

@@ -17,11 +17,10 @@ BufferPool& window_pool() {
 Result<std::vector<wire::Window>> WindowSet::refill(fabric::Domain* domain) {
   std::vector<wire::Window> granted;
   while (!complete()) {
-    auto buffer = window_pool().allocate(window_bytes_);
-    if (!buffer) break;  // others hold the memory: tried again later
     auto entry = std::make_unique<Entry>(counters_.get());
-    entry->buffer = buffer.take();
-    auto segment = entry->exposed.expose(domain, entry->buffer->data(), window_bytes_, fabric::Access::kRemoteWrite);
+    if (!allocate(entry.get())) break;
+    const std::span<uint8_t> memory = entry->memory;
+    auto segment = entry->exposed.expose(domain, memory.data(), memory.size(), fabric::Access::kRemoteWrite);
     if (!segment) return segment.error();
     const uint32_t id = next_id_++;
     windows_[id] = std::move(entry);
@@ -30,11 +29,26 @@ Result<std::vector<wire::Window>> WindowSet::refill(fabric::Domain* domain) {
   return granted;
 }
 
+// False: others hold the memory; to be tried again later.
+bool WindowSet::allocate(Entry* entry) const {
+  if (auto buffer = window_pool().allocate(window_bytes_)) {
+    entry->memory = {buffer.value()->data(), buffer.value()->size()};
+    entry->owner = buffer.take();
+    return true;
+  }
+  if (!windows_.empty()) return false;
+  const std::shared_ptr<uint8_t[]> own(new uint8_t[kWindowBytesMin]);
+  entry->memory = {own.get(), kWindowBytesMin};
+  entry->owner = own;
+  return true;
+}
+
 WindowSet::Place WindowSet::find(uint32_t id, uint64_t offset, uint64_t bytes) const {
   const auto found = windows_.find(id);
   if (found == windows_.end() || found->second->retired) return {};
-  if (offset > window_bytes_ || bytes > window_bytes_ - offset) return {};
-  return {{found->second->buffer->data() + offset, bytes}, found->second->buffer};
+  const Entry& window = *found->second;
+  if (offset > window.memory.size() || bytes > window.memory.size() - offset) return {};
+  return {window.memory.subspan(offset, bytes), window.owner};
 }
 
 void WindowSet::note_delivery(uint32_t id) {

@@ -1,8 +1,9 @@
 // The memory windows of one subscription: the server writes event data into them, the consumer is handed their bytes.
 //
-// A window is granted once, filled front to back, retired by the server, and replaced when every delivery in it was
-// taken; its memory lives on for as long as anyone holds a delivery of it. So a paused consumer costs its windows and
-// no more, and what a consumer holds on to is bounded by the process-wide pool. Thread: progress. Owner: Subscription.
+// There are none until the server asks for them. A window is granted once, filled front to back, retired by the server,
+// and replaced when every delivery in it was taken; its memory lives on for as long as anyone holds a delivery of it.
+// So a paused consumer costs its windows and no more, and what a consumer holds on to is bounded by the process-wide
+// pool. Thread: progress. Owner: Subscription.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ namespace diaspora::client {
 
 class WindowSet {
  public:
-  // All windows of the process: four consumers with 128 MiB each.
+  // All windows of the process: four consumers with 128 MiB each. When others hold it all, one that has none gets one
+  // of the smallest size all the same: what they hold may be for ever.
   static constexpr size_t kPoolBytesMax = size_t{512} << 20;
   // The head of an event with the largest metadata must fit.
   static constexpr uint64_t kWindowBytesMin = uint64_t{2} << 20;
@@ -35,7 +37,7 @@ class WindowSet {
   // `bytes` at `offset` of window `id` and what keeps them; empty span when there is no such place.
   struct Place {
     std::span<const uint8_t> bytes;
-    BufferRef owner;
+    std::shared_ptr<void> owner;
   };
   Place find(uint32_t id, uint64_t offset, uint64_t bytes) const;
 
@@ -50,11 +52,13 @@ class WindowSet {
  private:
   struct Entry {
     explicit Entry(ClientCounters* counters) : exposed(counters) {}
-    BufferRef buffer;
+    std::shared_ptr<void> owner;  // keeps `memory`
+    std::span<uint8_t> memory;
     ExposedMemory exposed;
     size_t untaken = 0;
     bool retired = false;
   };
+  bool allocate(Entry* entry) const;
   void forget_if_done(uint32_t id);
 
   const size_t count_;

@@ -38,7 +38,10 @@ client::ClientOptions read_options(Reader& reader, napi_value from) {
   client::ClientOptions options;
   reader.elements(reader.property(from, "servers"), "servers",
                   [&](napi_value server) { options.servers.push_back(read_address(reader, server)); });
-  options.provider = reader.string(reader.property(from, "provider"), "provider");
+  options.rails.clear();
+  reader.elements(reader.property(from, "rails"), "rails",
+                  [&](napi_value rail) { options.rails.push_back(reader.string(rail, "rails")); });
+  if (options.rails.empty()) reader.fail("rails");
   options.connect_timeout_ms = read_milliseconds(reader, from, "connectTimeoutMs");
   options.reconnect_timeout_ms = read_milliseconds(reader, from, "reconnectTimeoutMs");
   options.zero_copy_threshold = reader.u32(reader.property(from, "zeroCopyThreshold"), "zeroCopyThreshold");

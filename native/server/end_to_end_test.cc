@@ -59,7 +59,7 @@ class EndToEnd : public ::testing::TestWithParam<std::string> {
   }
 
   Status open_client(ClientOptions options = {}) {
-    options.provider = GetParam();
+    for (std::string& rail : options.rails) rail = GetParam();
     for (const auto& server : servers_) options.servers.push_back({"127.0.0.1", server->port(), server->uuid()});
     client_ = client::open_client(1, std::move(options), sink_);
     return sink_->wait_request(1).status();
@@ -399,7 +399,7 @@ TEST_P(EndToEnd, AClientThatClosesUnderTrafficLeavesTheOthersWhole) {
   for (int round = 0; round < 3; ++round) {
     const auto sink = std::make_shared<TestSink>();
     ClientOptions options;
-    options.provider = GetParam();
+    options.rails = {GetParam()};
     options.servers.push_back({"127.0.0.1", servers_[0]->port(), servers_[0]->uuid()});
     const std::shared_ptr<Client> other = client::open_client(1, std::move(options), sink);
     ASSERT_TRUE(sink->wait_request(1).ok());
@@ -437,6 +437,30 @@ TEST_P(EndToEnd, AClientThatClosesUnderTrafficLeavesTheOthersWhole) {
     EXPECT_EQ(seen[i].metadata, std::to_string(i % (kEvents / 3)));
     EXPECT_TRUE(seen[i].data == *kept);
   }
+}
+
+TEST_P(EndToEnd, RailsShareThePartitions) {
+  start_servers(2);
+  ClientOptions options;
+  options.rails.resize(2);
+  begin(std::move(options));
+  put_topic(8);
+  for (const auto& server : servers_) EXPECT_EQ(server->counters().sessions, 2u);
+  open_producer();
+  std::map<uint32_t, std::vector<SeenEvent>> expected;
+  for (uint32_t i = 0; i < 400; ++i) {
+    const auto data = std::make_shared<std::string>(pattern(i % 5 == 0 ? 100'000 : 10, i));
+    ASSERT_EQ(push(*producer_, i % 8, std::to_string(i), {segment_of(*data, data)}).code, ErrorCode::kOk);
+    expected[i % 8].push_back({i / 8, std::to_string(i), *data});
+  }
+  flush();
+  Consumer& consumer = open_consumer(consumer_options(true));
+  EXPECT_TRUE(take_events(consumer, 400) == expected);
+  for (uint32_t i = 0; i < 8; ++i) {
+    consumer.acknowledge(next_request_, PartitionIndex(i), EventId(10));
+    EXPECT_TRUE(sink_->wait_request(next_request_++).ok());
+  }
+  EXPECT_TRUE(sink_->failures().empty());
 }
 
 TEST_P(EndToEnd, ADestroyedProducerAbortsAndLetsGoOfMemory) {
@@ -504,7 +528,7 @@ TEST_P(EndToEnd, TopicsAreListedAndRemoved) {
 
 TEST_P(EndToEnd, AnUnreachableServerIsNamed) {
   ClientOptions options;
-  options.provider = GetParam();
+  options.rails = {GetParam()};
   options.connect_timeout_ms = 100;
   options.servers.push_back({"127.0.0.1", 1, Uuid{}});
   client_ = client::open_client(1, std::move(options), sink_);
@@ -527,7 +551,7 @@ TEST(SameProcess, ShmIsNotUsed) {
   ASSERT_TRUE(server.ok()) << server.error().message;
   const auto sink = std::make_shared<TestSink>();
   ClientOptions options;
-  options.provider = "shm";
+  options.rails = {"shm"};
   options.servers.push_back({"127.0.0.1", server.value()->port(), Uuid{}});
   const auto client = client::open_client(1, options, sink);
   EXPECT_EQ(sink->wait_request(1).status().code(), ErrorCode::k_PROVIDER_UNAVAILABLE);

@@ -67,7 +67,7 @@ Result<BoundSocket> listen_on(const std::string& host, uint16_t port) {
   return BoundSocket{fd, ntohs(address.ss_family == AF_INET ? in4->sin_port : in6->sin6_port)};
 }
 
-// All providers of a comma-separated list, best first.
+// All providers of a comma-separated list, best first. An adapter that was named and can't be used is spoken of.
 Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& options) {
   std::vector<fabric::ProviderInfo> found;
   Error first_error;
@@ -79,12 +79,15 @@ Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& op
     auto some = fabric::discover_providers(fabric_options);
     if (some) {
       found.insert(found.end(), some.value().begin(), some.value().end());
-    } else if (first_error.code == ErrorCode::kOk) {
-      first_error = some.error();
+      continue;
     }
+    if (first_error.code == ErrorCode::kOk) first_error = some.error();
+    if (options.log && name.find('@') != std::string::npos)
+      options.log(true, name + " is not used: " + some.error().message);
   }
   if (found.empty() && first_error.code != ErrorCode::kOk) return first_error;
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.preference > b.preference; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.preference > b.preference; });
   return found;
 }
 

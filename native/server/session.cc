@@ -1,6 +1,7 @@
 #include "server/session.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/limits.h"
@@ -21,6 +22,20 @@ constexpr int64_t kHandshakeMs = 5000;
 
 // Subscriptions of one session: a thousand consumers in one process, with room.
 constexpr size_t kSubscriptionsMax = 4096;
+
+// Of each family the one that belongs to the rail: adapters of the same family are numbered in the order in which they
+// were named, and a client with more of them than this server goes round.
+std::vector<fabric::ProviderInfo> on_rail(const std::vector<fabric::ProviderInfo>& providers, uint16_t rail) {
+  std::map<std::string, std::vector<fabric::ProviderInfo>> families;
+  for (const fabric::ProviderInfo& provider : providers) families[provider.family].push_back(provider);
+  std::vector<fabric::ProviderInfo> chosen;
+  for (const fabric::ProviderInfo& provider : providers) {
+    std::vector<fabric::ProviderInfo>& family = families[provider.family];
+    if (!family.empty()) chosen.push_back(family[rail % family.size()]);
+    family.clear();
+  }
+  return chosen;
+}
 
 }  // namespace
 
@@ -104,7 +119,7 @@ Result<fabric::ProviderInfo> Session::choose_provider(const wire::HelloFrame& he
   std::string refused;
   const bool same_process = hello.process == process_identity();
   const bool same_host = hello.host_identity == fabric::host_identity();
-  for (const fabric::ProviderInfo& own : core_->providers) {
+  for (const fabric::ProviderInfo& own : on_rail(core_->providers, hello.rail)) {
     if (own.same_host_only && !same_host) continue;
     // libfabric's shm reaches a peer of its own process by bare pointers, which dangle when that peer closes.
     if (own.same_host_only && own.name != "local" && same_process) continue;

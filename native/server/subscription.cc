@@ -226,7 +226,10 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
     message->data.kind = has_data ? wire::Placement::Kind::kInline : wire::Placement::Kind::kNone;
     return true;
   }
-  if (windows_.empty()) return false;
+  if (windows_.empty()) {
+    want_windows();
+    return false;
+  }
   const uint64_t window_bytes = windows_.front().memory.bytes;
   const auto in_window = [&](const Slice& s) {
     const bool head_inline = s.head_bytes() <= inline_max;
@@ -339,6 +342,12 @@ Status Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, 
                  pump();
                });
   return {};
+}
+
+void Subscription::want_windows() {
+  if (std::exchange(windows_wanted_, true)) return;
+  wire::encode(wire::WindowsWantedMessage{options_.id}, &encoded_);
+  link_->send(encoded_);
 }
 
 void Subscription::flush_ready() {

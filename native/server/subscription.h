@@ -1,6 +1,7 @@
 // One consumer's subscription: sends committed events of its partitions while there is credit.
 //
-// Credit is memory (windows of the client, written by RMA) and a number of deliveries. A paused consumer gives none, so
+// Credit is memory (windows of the client, written by RMA) and a number of deliveries. Windows are asked for when there
+// is something for them: consumers of small events, and idle ones, have none. A paused consumer gives none, so
 // it costs the server one batch a partition and nobody else anything. Deliveries leave in the order in which they were
 // made, each after the writes into its window are complete.
 // Thread: the server's reactor. Owner: Session, which closes its link before it destroys this.
@@ -56,6 +57,7 @@ class Subscription {
   void send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
   Status write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
                          std::span<const uint8_t> bytes, const BufferRef& buffer);
+  void want_windows();
   void flush_ready();
   void fail(Cursor* cursor, const Error& error);
 
@@ -68,6 +70,7 @@ class Subscription {
   uint64_t deliveries_ = 0;
   std::deque<wire::Window> windows_;  // the front one is being filled
   uint64_t window_fill_ = 0;
+  bool windows_wanted_ = false;  // the client was asked for some
   std::vector<uint32_t> retired_;
   std::deque<std::shared_ptr<Outgoing>> outgoing_;
   std::vector<uint8_t> encoded_;

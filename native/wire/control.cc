@@ -134,7 +134,7 @@ std::vector<uint8_t> make_frame(const HelloFrame& hello) {
   ByteWriter& fields = frame.fields();
   fields.u32(kHelloMagic);
   fields.u16(hello.version);
-  fields.u16(0);
+  fields.u16(hello.rail);
   fields.uuid(hello.client);
   fields.uuid(hello.expected_server);
   fields.uuid(hello.process);
@@ -271,7 +271,7 @@ Result<HelloFrame> decode_hello(std::span<const uint8_t> payload) {
   hello.version = reader.u16();
   if (!reader.ok() || magic != kHelloMagic) return malformed("the peer is not a diaspora-stream client");
   if (hello.version != kProtocolVersion) return version_mismatch(hello.version);
-  const uint16_t zero = reader.u16();
+  hello.rail = reader.u16();
   hello.client = reader.uuid();
   hello.expected_server = reader.uuid();
   hello.process = reader.uuid();
@@ -285,7 +285,7 @@ Result<HelloFrame> decode_hello(std::span<const uint8_t> payload) {
     provider.name = reader.string(kTextBytesMax);
     provider.family = reader.string(kTextBytesMax);
   }
-  if (!reader.finished() || zero != 0 || hello.message_bytes < kMessageBytesMin) return malformed("hello");
+  if (!reader.finished() || hello.message_bytes < kMessageBytesMin) return malformed("hello");
   return hello;
 }
 

@@ -56,7 +56,8 @@ struct OfferedProvider {
 
 struct HelloFrame {
   uint16_t version = kProtocolVersion;
-  Uuid client;                             // one per driver and server connection target, kept over reconnects
+  uint16_t rail = 0;                       // which of several adapters; the server takes its own of this number
+  Uuid client;                             // one per connection of a process, kept over reconnects
   Uuid expected_server;                    // nil: any
   Uuid process;                            // process_identity(): providers between processes do not serve within one
   std::string host_identity;               // fabric::host_identity()

@@ -25,6 +25,7 @@ std::span<const uint8_t> payload_of(const std::vector<uint8_t>& frame) {
 
 HelloFrame sample_hello() {
   HelloFrame hello;
+  hello.rail = 3;
   hello.client = uuid_of(1);
   hello.expected_server = uuid_of(2);
   hello.process = uuid_of(7);
@@ -107,9 +108,9 @@ TEST(Control, FrameHeaderHasItsGoldenBytes) {
   EXPECT_EQ(header.value().request_id, 0x0102030405060708u);
 }
 
-TEST(Control, HelloBeginsWithItsMagicAndVersion) {
+TEST(Control, HelloBeginsWithItsMagicVersionAndRail) {
   const std::vector<uint8_t> frame = make_frame(sample_hello());
-  const std::vector<uint8_t> golden = {'D', 'I', 'S', 'P', 1, 0, 0, 0};
+  const std::vector<uint8_t> golden = {'D', 'I', 'S', 'P', 1, 0, 3, 0};
   const std::span<const uint8_t> begin = payload_of(frame).first(golden.size());
   EXPECT_EQ(std::vector<uint8_t>(begin.begin(), begin.end()), golden);
 }
@@ -117,6 +118,7 @@ TEST(Control, HelloBeginsWithItsMagicAndVersion) {
 TEST(Control, HandshakeSurvivesARoundTrip) {
   const Result<HelloFrame> hello = decode_hello(payload_of(make_frame(sample_hello())));
   ASSERT_TRUE(hello.ok()) << hello.error().message;
+  EXPECT_EQ(hello.value().rail, 3u);
   EXPECT_EQ(hello.value().client, uuid_of(1));
   EXPECT_EQ(hello.value().expected_server, uuid_of(2));
   EXPECT_EQ(hello.value().process, uuid_of(7));

@@ -125,8 +125,7 @@ bool has_type(const MessageView& view, MessageType type) { return view.type == t
 bool is_bare(const MessageView& view, MessageType type) { return view.type == type && view.body.empty(); }
 
 bool known_type(uint8_t type) {
-  return type >= static_cast<uint8_t>(MessageType::kPing) &&
-         type <= static_cast<uint8_t>(MessageType::kSubscriptionError);
+  return type >= static_cast<uint8_t>(MessageType::kPing) && type <= static_cast<uint8_t>(MessageType::kWindowsWanted);
 }
 
 bool read_run(ByteReader* reader, BatchRun* run) {
@@ -294,6 +293,12 @@ void encode(const FetchDoneMessage& message, std::vector<uint8_t>* out) {
   finish_message(0, out);
 }
 
+void encode(const WindowsWantedMessage& message, std::vector<uint8_t>* out) {
+  begin_message(MessageType::kWindowsWanted, out);
+  ByteWriter(out).u32(message.subscription);
+  finish_message(0, out);
+}
+
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out) {
   begin_message(MessageType::kSubscriptionError, out);
   ByteWriter writer(out);
@@ -448,6 +453,15 @@ Result<FetchDoneMessage> decode_fetch_done(const MessageView& view) {
   message.data_crc = reader.u32();
   message.detail = reader.string(kDetailBytesMax);
   if (!reader.finished()) return malformed("fetch answer");
+  return message;
+}
+
+Result<WindowsWantedMessage> decode_windows_wanted(const MessageView& view) {
+  if (!is_bare(view, MessageType::kWindowsWanted)) return malformed("not a request for windows");
+  ByteReader reader(view.fixed);
+  WindowsWantedMessage message;
+  message.subscription = reader.u32();
+  if (!reader.finished()) return malformed("request for windows");
   return message;
 }
 

@@ -34,6 +34,7 @@ enum class MessageType : uint8_t {
   kFetch = 7,              // client: write these ranges of an event's data into my memory
   kFetchDone = 8,          // server: the answer
   kSubscriptionError = 9,  // server: a partition of a subscription has failed
+  kWindowsWanted = 10,     // server: a subscription has more to deliver than fits into messages; asked once a session
 };
 
 // Memory of the client: what RMA needs to reach it.
@@ -139,6 +140,10 @@ struct SubscriptionErrorMessage {
   std::string detail;
 };
 
+struct WindowsWantedMessage {
+  uint32_t subscription = 0;
+};
+
 // Encoders append header and fixed part to `out` (cleared first); the caller appends `body_bytes` of body.
 void encode_ping(MessageType type, std::vector<uint8_t>* out);  // kPing or kPong
 void encode(const BatchMessage& message, uint32_t body_bytes, std::vector<uint8_t>* out);
@@ -148,6 +153,7 @@ void encode(const DeliveryMessage& message, uint32_t body_bytes, std::vector<uin
 void encode(const FetchMessage& message, std::vector<uint8_t>* out);
 void encode(const FetchDoneMessage& message, std::vector<uint8_t>* out);
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out);
+void encode(const WindowsWantedMessage& message, std::vector<uint8_t>* out);
 
 // A received message: type, fixed part (without header) and body, not copied.
 struct MessageView {
@@ -167,5 +173,6 @@ Result<DeliveryMessage> decode_delivery(const MessageView& view);
 Result<FetchMessage> decode_fetch(const MessageView& view);
 Result<FetchDoneMessage> decode_fetch_done(const MessageView& view);
 Result<SubscriptionErrorMessage> decode_subscription_error(const MessageView& view);
+Result<WindowsWantedMessage> decode_windows_wanted(const MessageView& view);
 
 }  // namespace diaspora::wire

@@ -90,6 +90,9 @@ std::vector<Sample> all_samples() {
   encode(SubscriptionErrorMessage{3, PartitionIndex(4), ErrorCode::k_CORRUPT_LOG, "bad"}, &bytes);
   samples.push_back(
       {"subscription error", bytes, [](const MessageView& view) { return decode_subscription_error(view).status(); }});
+  encode(WindowsWantedMessage{3}, &bytes);
+  samples.push_back(
+      {"windows wanted", bytes, [](const MessageView& view) { return decode_windows_wanted(view).status(); }});
   return samples;
 }
 

@@ -14,7 +14,9 @@ const timeout = 120_000;
 
 /** One worker with a driver of its own, at work; resolves when it has begun. */
 async function startWorker(driver: object, topic: string): Promise<Worker> {
-  const worker = new Worker(new URL('../programs/lifecycle-worker.js', import.meta.url), { workerData: { driver, topic } });
+  const worker = new Worker(new URL('../programs/lifecycle-worker.js', import.meta.url), {
+    workerData: { driver, topic },
+  });
   await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
   return worker;
 }

@@ -44,8 +44,12 @@ step 'a process that may lock 8 MiB' little_memory_to_lock
 step 'native transfers (GoogleTest)' build-test/fabric_tests --gtest_brief=0 --gtest_filter='*/verbs'
 step 'no memory of a server is open' run_node_tests dist/test/rdma/audit.js
 step 'no copies' run_node_tests dist/test/rdma/zero-copy.js
+step 'two rails' run_node_tests dist/test/rdma/rails.js
 DIASPORA_KILL_ROUNDS=${DIASPORA_KILL_ROUNDS:-3} step 'kill -9 in the middle of transfers' run_node_tests dist/test/rdma/kill.js
 step 'conformance' run_node_tests dist/test/rdma/conformance.js
+# That it runs, not how fast: the adapter is emulated.
+step 'benchmark' env DIASPORA_NATIVE_BENCH_DIR=build-test node dist/bench/index.js --provider verbs \
+  --hosts "$DIASPORA_TEST_VERBS" --only small,1m,latency --scale 0.001 --runs 1 --out "$(mktemp)"
 step 'nothing is left registered' as_before
 
 printf '\n== RDMA: %s\n' "$([[ ${#failures[@]} == 0 ]] && echo passed || echo FAILED)"
