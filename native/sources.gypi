@@ -21,6 +21,7 @@
       "native/client/peer.cc",
       "native/client/producer_core.cc",
       "native/client/progress.cc",
+      "native/client/registration_cache.cc",
       "native/client/request_table.cc",
       "native/client/subscription.cc",
       "native/client/window_set.cc",

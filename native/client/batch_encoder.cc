@@ -34,6 +34,16 @@ Status add_remote(const BatchTarget& target, std::span<const uint8_t> bytes, Bat
   return {};
 }
 
+// Memory of the caller, who may push it again.
+Status add_callers(const BatchTarget& target, std::span<const uint8_t> bytes, const std::shared_ptr<void>& hold,
+                   Batch* batch, wire::BatchMessage* message) {
+  if (target.registrations == nullptr || hold == nullptr) return add_remote(target, bytes, batch, message);
+  auto segment = batch->exposed.expose(target.registrations, bytes.data(), bytes.size(), hold);
+  if (!segment) return segment.status();
+  message->runs.push_back({true, segment.value()});
+  return {};
+}
+
 Status add_head(const BatchTarget& target, const Plan& plan, Batch* batch, wire::BatchMessage* message) {
   if (plan.head_inline) {
     message->runs.push_back({false, {0, 0, static_cast<uint32_t>(batch->shape.head_bytes())}});
@@ -56,9 +66,10 @@ Status add_data(const BatchTarget& target, const Plan& plan, Batch* batch, wire:
     gathered = segment.value();
     batch->rma_data_bytes += batch->gathered.size();
   }
+  auto hold = batch->holds.begin();  // one for each run of the caller's memory
   for (const DataRun& run : batch->runs) {
     if (run.bytes != nullptr) {
-      const Status status = add_remote(target, {run.bytes, run.length}, batch, message);
+      const Status status = add_callers(target, {run.bytes, run.length}, *hold++, batch, message);
       if (!status) return status;
       batch->rma_data_bytes += run.length;
       continue;

@@ -15,6 +15,7 @@ namespace diaspora::client {
 
 struct BatchTarget {
   fabric::Domain* domain = nullptr;
+  RegistrationCache* registrations = nullptr;  // null: callers' memory is registered for each batch
   uint32_t message_bytes = 0;
   Uuid topic;
   uint64_t token = 0;

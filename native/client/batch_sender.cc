@@ -125,6 +125,7 @@ void BatchSender::send(BatchLane* lane, Batch* batch) {
   batch->follows = predecessor(*lane, *batch);
   BatchTarget target;
   target.domain = connection_->domain();
+  target.registrations = connection_->registrations();
   target.message_bytes = connection_->limits().message_bytes;
   target.topic = lane->topic;
   target.token = next_token_++;

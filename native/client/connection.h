@@ -88,6 +88,7 @@ class Connection {
   const ServerAddress& address() const { return address_; }
   const SessionLimits& limits() const { return limits_; }
   fabric::Domain* domain() const { return domain_->get(); }
+  RegistrationCache* registrations() const { return domain_->registrations(); }
   const std::string& provider() const { return provider_.name; }
   const Uuid& server_uuid() const { return server_uuid_; }
   // For messages: "127.0.0.1:4711" or "the embedded server".

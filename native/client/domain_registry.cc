@@ -23,6 +23,9 @@ std::map<Key, std::weak_ptr<SharedDomain>>& registry() {
 SharedDomain::SharedDomain(Reactor* reactor, std::unique_ptr<fabric::Domain> domain)
     : reactor_(reactor), domain_(std::move(domain)), poller_(domain_.get()) {
   reactor_->add_poller(&poller_);
+  static const uint64_t bytes_max = RegistrationCache::bytes_from_environment();
+  if (!domain_->provider().registration_is_costly || bytes_max == 0) return;
+  registrations_ = std::make_unique<RegistrationCache>(reactor_, domain_.get(), bytes_max);
 }
 
 SharedDomain::~SharedDomain() { reactor_->remove_poller(&poller_); }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/reactor.h"
+#include "client/registration_cache.h"
 #include "fabric/fabric.h"
 #include "session/link.h"
 
@@ -21,11 +22,14 @@ class SharedDomain {
   SharedDomain(const SharedDomain&) = delete;
   SharedDomain& operator=(const SharedDomain&) = delete;
   fabric::Domain* get() const { return domain_.get(); }
+  // Null where registering costs nothing.
+  RegistrationCache* registrations() const { return registrations_.get(); }
 
  private:
   Reactor* reactor_;
   std::unique_ptr<fabric::Domain> domain_;
   session::DomainPoller poller_;
+  std::unique_ptr<RegistrationCache> registrations_;
 };
 
 Result<std::shared_ptr<SharedDomain>> share_domain(const fabric::ProviderInfo& provider,

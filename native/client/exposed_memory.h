@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/client_counters.h"
+#include "client/registration_cache.h"
 #include "fabric/fabric.h"
 #include "wire/message.h"
 
@@ -30,8 +31,24 @@ class ExposedMemory {
     // Only a remote write changes the memory, and then the caller gave it to be written.
     auto region = domain->register_memory(const_cast<uint8_t*>(bytes), length, access);
     if (!region) return region.error();
+    return add(region.take(), bytes, length);
+  }
+  // The same for memory that is read and may come again; `owner` keeps it.
+  Result<wire::RemoteSegment> expose(RegistrationCache* cache, const uint8_t* bytes, size_t length,
+                                     const std::shared_ptr<void>& owner) {
+    auto region = cache->region_of(bytes, length, owner);
+    if (!region) return region.error();
+    return add(region.take(), bytes, length);
+  }
+  void withdraw() {
+    decrease(&counters_->registrations, regions_.size());
+    regions_.clear();
+  }
+
+ private:
+  wire::RemoteSegment add(std::shared_ptr<fabric::MemoryRegion> region, const uint8_t* bytes, size_t length) {
     increase(&counters_->registrations, 1);
-    regions_.push_back(region.take());
+    regions_.push_back(std::move(region));
     wire::RemoteSegment segment;
     segment.address = regions_.back()->remote_address(bytes);
     segment.key = regions_.back()->key();
@@ -39,14 +56,8 @@ class ExposedMemory {
     return segment;
   }
 
-  void withdraw() {
-    decrease(&counters_->registrations, regions_.size());
-    regions_.clear();
-  }
-
- private:
   ClientCounters* counters_;
-  std::vector<std::unique_ptr<fabric::MemoryRegion>> regions_;
+  std::vector<std::shared_ptr<fabric::MemoryRegion>> regions_;
 };
 
 }  // namespace diaspora::client

@@ -32,6 +32,8 @@ struct ProviderInfo {
   // The provider does not keep the sessions of one domain apart when a peer dies: each is to have a domain of its own,
   // closed with it.
   bool domain_per_session = false;
+  // An adapter pins what is registered: some 100 us a MiB.
+  bool registration_is_costly = false;
   int preference = 0;  // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
 };
 

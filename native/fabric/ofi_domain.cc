@@ -26,6 +26,7 @@ ProviderInfo describe(const ProviderChoice& choice) {
   info.message_bytes_max = std::min<uint64_t>(choice.policy.message_bytes_max, choice.info->ep_attr->max_msg_size);
   info.same_host_only = choice.policy.same_host_only;
   info.domain_per_session = choice.policy.domain_per_session;
+  info.registration_is_costly = choice.policy.registration_is_costly;
   info.preference = choice.policy.preference;
   return info;
 }

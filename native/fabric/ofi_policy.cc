@@ -38,6 +38,7 @@ ProviderPolicy verbs() {
   policy.forgets_no_endpoint = true;
   policy.exposes_messages = true;
   policy.domain_per_session = true;
+  policy.registration_is_costly = true;
   return policy;
 }
 
@@ -94,6 +95,7 @@ ProviderPolicy tcp_over_rxm(bool automatic) {
   policy.forgets_no_endpoint = true;
   policy.exposes_messages = true;
   policy.domain_per_session = true;
+  policy.registration_is_costly = true;
   return policy;
 }
 

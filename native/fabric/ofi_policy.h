@@ -41,6 +41,8 @@ struct ProviderPolicy {
   bool own_address_table = false;  // one address table for each endpoint, else one for the domain
   // Sessions share no domain: see ProviderInfo::domain_per_session.
   bool domain_per_session = false;
+  // See ProviderInfo. Not set where a registration belongs to an endpoint (cxi).
+  bool registration_is_costly = false;
   size_t queue_size = 0;  // transmit and receive queue of an endpoint; 0 = the provider's default
 };
 

@@ -18,6 +18,8 @@ export interface ProducerProgramOptions {
   readonly reconnectTimeoutMs?: number;
   /** Tell 'connected' before the work begins. */
   readonly announces?: boolean;
+  /** All events have the data of the first, in the same memory. */
+  readonly sameData?: boolean;
   /** Tell the number of each event when it is acknowledged. */
   readonly tellsEach?: boolean;
 }
@@ -28,11 +30,12 @@ const { connectTimeoutMs = 5000, reconnectTimeoutMs = 30_000 } = given;
 const driver = await Driver.open({ driver: 'fabric', groupFile, provider, connectTimeoutMs, reconnectTimeoutMs });
 const handle = await driver.openTopic(topic);
 const producer = handle.producer();
+const first = given.sameData === true ? pattern(0, dataBytes) : undefined;
 const start = performance.now();
 if (given.announces === true) await tell('connected');
 for (let n = 0; n < events; n += 1) {
   const partition = n % handle.partitions;
-  const data = dataBytes === 0 ? undefined : pattern(n, dataBytes);
+  const data = dataBytes === 0 ? undefined : (first ?? pattern(n, dataBytes));
   const future = producer.push(`{"who":${who},"n":${n}}`, data, { partition });
   if (given.tellsEach === true) void future.then(() => tell(n));
   if (n % 64 !== 0) continue;

@@ -1,6 +1,7 @@
 /**
  * With what rights memory is registered, as libibverbs sees it (native/testing/preload/mr_audit.cc): a server's never
- * with remote ones, in whatever way events come and go; a client's only with the one that the transfer needs.
+ * with remote ones, in whatever way events come and go; a client's only with the one that the transfer needs. And how
+ * often: what is pushed again is not registered again.
  */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -25,21 +26,25 @@ interface Audit {
   begin(): Promise<void>;
   /** The remote rights of the registrations since then, each once. */
   rights(): Promise<number[]>;
+  /** How often memory of so many bytes was registered with these remote rights, at any time. */
+  count(rights: number, bytes: number): Promise<number>;
 }
 
-async function audit(t: TestContext): Promise<Audit> {
+async function audit(t: TestContext, environment: readonly string[] = []): Promise<Audit> {
   const file = join(await temporaryDirectory(t), 'registrations');
   const preload = `LD_PRELOAD=${join(import.meta.dirname, '../../../build-test/libmr_audit.so')}`;
   const lines = async (): Promise<string[]> => (await readFile(file, 'utf8')).trim().split('\n');
   let skipped = 0;
+  const remoteRights = (line: string): number => Number(line.split(' ')[0]) & remote;
   return {
-    node: ['env', preload, `DIASPORA_MR_AUDIT=${file}`, process.execPath],
+    node: ['env', ...environment, preload, `DIASPORA_MR_AUDIT=${file}`, process.execPath],
     begin: async () => {
       skipped = (await lines()).length;
     },
-    rights: async () => {
-      const counted = (await lines()).slice(skipped);
-      return [...new Set(counted.map((line) => Number(line.split(' ')[0]) & remote))].sort();
+    rights: async () => [...new Set((await lines()).slice(skipped).map(remoteRights))].sort(),
+    count: async (rights, bytes) => {
+      const wanted = (line: string): boolean => remoteRights(line) === rights && line.endsWith(` ${bytes}`);
+      return (await lines()).filter(wanted).length;
     },
   };
 }
@@ -78,4 +83,28 @@ test('verbs: no memory of a server is open to its clients', { timeout: 180_000 }
   }
   await driver.close();
   assert.deepEqual(await ofServer.rights(), [0]);
+});
+
+test('verbs: memory that is pushed again is registered once, unless nothing is to be kept', {
+  timeout: 180_000,
+}, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const groupFile = join(directory, 'group.json');
+  const provider = await providerName('verbs');
+  await startServer(t, { groupFile, provider, ...serverPlace('verbs') });
+  const driver = await Driver.open({ driver: 'fabric', groupFile, provider });
+  await driver.createTopic('again', { partitions: 1 });
+  const events = 50;
+  const dataBytes = 200_000;
+  const common = { groupFile, provider, topic: 'again', events, dataBytes, sameData: true };
+  const push = async (environment: readonly string[]): Promise<number> => {
+    const ofProducer = await audit(t, environment);
+    const pushing = Program.start(t, 'producer', { ...common, who: 0 }, ofProducer.node);
+    assert.equal((await pushing.message<{ acknowledged: number }>()).acknowledged, events);
+    await pushing.exited;
+    return ofProducer.count(remoteRead, dataBytes);
+  };
+  assert.equal(await push([]), 1);
+  assert.equal(await push(['DIASPORA_REGISTRATION_CACHE=0']), events);
+  await driver.close();
 });
