@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Driver, fullData, Server } from '../lib/index.js';
@@ -79,6 +80,22 @@ test('both sides may name the domain, in two ways; a wrong name is told which th
     code: 'PROVIDER_UNAVAILABLE',
     message: /no domain 'eth'; there are:.* lo/,
   });
+});
+
+const hasIpv6 = networkInterfaces()['lo']?.some(({ address }) => address === '::1') === true;
+
+test('IPv6 carries events like IPv4', { skip: hasIpv6 ? false : 'no IPv6 here' }, async (t) => {
+  const server = await Server.start({ provider: 'tcp', listen: 'tcp://[::1]:0' });
+  t.after(() => server.close());
+  assert.match(server.address, /^\[::1\]:\d+$/);
+  const driver = await Driver.open({ driver: 'fabric', servers: [server.address], provider: 'tcp' });
+  await driver.createTopic('t');
+  const topic = await driver.openTopic('t');
+  assert.equal(await topic.producer().push('{}', new Uint8Array(200_000).fill(3)), 0n);
+  const event = await topic.consumer({ name: 'reader', dataSelector: fullData }).pull();
+  assert.ok(event.data.length === 200_000 && event.data.every((byte) => byte === 3));
+  assert.equal(driver.counters().dataBytesCopied, 0);
+  await driver.close();
 });
 
 test('several domains are rails: a connection through each, and each carries its share of the partitions', async (t) => {
