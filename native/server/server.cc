@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <functional>
 #include <list>
+#include <map>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -69,7 +71,7 @@ Result<BoundSocket> listen_on(const std::string& host, uint16_t port) {
 
 // All providers of a comma-separated list, best first. An adapter that was named and can't be used is spoken of.
 Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& options) {
-  std::vector<fabric::ProviderInfo> found;
+  std::multimap<int, fabric::ProviderInfo, std::greater<>> found;  // by preference; equals in the order of their names
   Error first_error;
   std::istringstream names(options.provider);
   for (std::string name; std::getline(names, name, ',');) {
@@ -78,7 +80,7 @@ Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& op
     if (!options.listen_host.empty()) fabric_options.bind_address = options.listen_host;
     auto some = fabric::discover_providers(fabric_options);
     if (some) {
-      found.insert(found.end(), some.value().begin(), some.value().end());
+      for (const fabric::ProviderInfo& provider : some.value()) found.emplace(provider.preference, provider);
       continue;
     }
     if (first_error.code == ErrorCode::kOk) first_error = some.error();
@@ -86,9 +88,9 @@ Result<std::vector<fabric::ProviderInfo>> find_providers(const ServerOptions& op
       options.log(true, name + " is not used: " + some.error().message);
   }
   if (found.empty() && first_error.code != ErrorCode::kOk) return first_error;
-  std::stable_sort(found.begin(), found.end(),
-                   [](const auto& a, const auto& b) { return a.preference > b.preference; });
-  return found;
+  std::vector<fabric::ProviderInfo> providers;
+  for (const auto& [preference, provider] : found) providers.push_back(provider);
+  return providers;
 }
 
 class ServerImpl : public Server {
