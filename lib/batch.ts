@@ -6,7 +6,7 @@
  */
 import type { DiasporaError } from './errors.js';
 import type { FutureSource } from './future.js';
-import type { EventData } from './stages.js';
+import type { EventData } from './stages/types.js';
 
 /** What a batch asks of its producer. */
 export interface BatchOwner {

@@ -6,7 +6,7 @@ import type { DataDescriptor } from './data-descriptor.js';
 import type { DataAllocator, DataSelectorFunction } from './event-supply.js';
 import { checkName } from './names.js';
 import { checkKeys, functionOption, integerOption, invalidOption } from './options.js';
-import type { EventData } from './stages.js';
+import type { EventData } from './stages/types.js';
 import { ThreadPool } from './thread-pool.js';
 
 /** Selects all data of every event: it is delivered with the metadata, without a round trip. */

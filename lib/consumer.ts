@@ -9,6 +9,7 @@
 import { Acknowledger } from './acknowledger.js';
 import type { BatchSize } from './batch-size.js';
 import type { ConsumerSettings } from './consumer-options.js';
+import type { Delivery } from './delivery.js';
 import { DiasporaError, type ErrorCode, fromNative, StopProcessing } from './errors.js';
 import { type Event, EventBatch, type EventOwner } from './event.js';
 import { DirectSupply, type EventSupply, SelectingSupply, type Supplied } from './event-supply.js';
@@ -17,7 +18,7 @@ import { Iteration } from './iteration.js';
 import type { NativeConsumer, NativeError, Segment } from './native.js';
 import { checkKeys, integerOption } from './options.js';
 import { type DeliverySink, type Runtime, registerWeakly, unregister } from './runtime.js';
-import type { Stages } from './stages.js';
+import type { Stages } from './stages/stages.js';
 import type { ThreadPool } from './thread-pool.js';
 
 export type { AllocatingConsumerOptions, ConsumerOptions, ConsumerStart, DataSelector } from './consumer-options.js';
@@ -227,8 +228,9 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   /** @internal */
-  decode(text: string): unknown {
-    return this.#parts.stages.deserialize(text);
+  decode(delivery: Delivery, index: number): unknown {
+    const { stages } = this.#parts;
+    return stages.deserialize(stages.binary ? delivery.metadataBytes(index) : delivery.metadataText(index));
   }
 
   /** @internal */

@@ -31,9 +31,13 @@ export class Delivery {
     this.#metadata = Buffer.from(native.head, native.count * entryBytes, native.metadataBytes);
   }
 
+  metadataBytes(index: number): Buffer {
+    return this.#metadata.subarray(this.#metadataEnd(index - 1), this.#metadataEnd(index));
+  }
+
   metadataText(index: number): string {
-    const begin = index === 0 ? 0 : (this.#table[(index - 1) * entryWords] as number);
-    const end = this.#table[index * entryWords] as number;
+    const begin = this.#metadataEnd(index - 1);
+    const end = this.#metadataEnd(index);
     if (this.#text === undefined) this.#text = isAscii(this.#metadata) ? this.#metadata.toString('latin1') : null;
     const text = this.#text;
     return text === null ? this.#metadata.toString('utf8', begin, end) : text.slice(begin, end);
@@ -49,6 +53,10 @@ export class Delivery {
     if (data === undefined) return undefined;
     const begin = this.#dataEnd(index - 1);
     return Buffer.from(data, dataOffset + begin, this.#dataEnd(index) - begin);
+  }
+
+  #metadataEnd(index: number): number {
+    return index < 0 ? 0 : (this.#table[index * entryWords] as number);
   }
 
   #dataEnd(index: number): number {

@@ -23,7 +23,8 @@ import {
   stringOption,
 } from './options.js';
 import { type LogLine, runtime } from './runtime.js';
-import { type JsonSchema, type StageOptions, Stages, type StoredStages, storedStages } from './stages.js';
+import { localStages, resolveStages, Stages, type StoredStages, storedStages } from './stages/stages.js';
+import type { JsonSchema, StageOptions } from './stages/types.js';
 import { ThreadPool } from './thread-pool.js';
 import { type Child, type Durability, type PartitionManager, TopicHandle } from './topic-handle.js';
 
@@ -33,6 +34,8 @@ export interface CommonDriverOptions {
   readonly zeroCopyThreshold?: number;
   /** Hard limit on bytes pushed and not yet acknowledged; beyond it push rejects with QUEUE_FULL. Default: 256 MiB. */
   readonly pendingBytesMax?: number;
+  /** Directories from which stages of topics may be loaded as modules. Default: none. */
+  readonly modules?: string | readonly string[];
 }
 
 /** Partitions inside this process; nothing to start. */
@@ -106,7 +109,7 @@ export interface DriverInfo {
 
 type State = 'open' | 'closing' | 'closed' | 'destroyed';
 
-const commonNames = ['driver', 'zeroCopyThreshold', 'pendingBytesMax'] as const;
+const commonNames = ['driver', 'zeroCopyThreshold', 'pendingBytesMax', 'modules'] as const;
 const embeddedNames = [
   ...commonNames,
   'data',
@@ -133,7 +136,14 @@ const timerMax = 2 ** 31 - 1;
  * Stages that are functions, by topic uuid: a topic created with them can be opened in this process without giving them
  * again.
  */
-const localStages = new Map<string, StageOptions<never>>();
+const stagesOfProcess = new Map<string, StageOptions<never>>();
+
+function moduleDirectories({ modules }: CommonDriverOptions): readonly string[] {
+  if (modules === undefined) return [];
+  const directories = typeof modules === 'string' ? [modules] : [...modules];
+  if (directories.every((directory) => typeof directory === 'string' && directory !== '')) return directories;
+  throw invalidOption('modules', 'a directory or a list of directories', modules);
+}
 
 function connectionSettings(options: Partial<FabricDriverOptions> | EmbeddedDriverOptions): ConnectionSettings {
   const fabric = options as Partial<FabricDriverOptions>;
@@ -175,14 +185,16 @@ export class Driver {
   readonly #connection: Connection;
   readonly #catalogue: Catalogue;
   readonly #defaultManager: PartitionManager;
+  readonly #modules: readonly string[];
   readonly #children = new Set<WeakRef<Child>>();
   /** Takes out the children that were collected. Holds no closure, which would hold the child. */
   readonly #collected = new FinalizationRegistry<WeakRef<Child>>((child) => this.#children.delete(child));
   #state: State = 'open';
   #closing: Promise<void> | undefined;
 
-  private constructor(connection: Connection, defaultManager: PartitionManager) {
+  private constructor(connection: Connection, defaultManager: PartitionManager, modules: readonly string[]) {
     this.#connection = connection;
+    this.#modules = modules;
     this.#catalogue = new Catalogue(connection);
     this.#defaultManager = defaultManager;
   }
@@ -198,8 +210,9 @@ export class Driver {
       const given = checkKeys("driver 'embedded'", options as EmbeddedDriverOptions, embeddedNames);
       const data = given.data === false ? false : stringOption('data', given.data, defaultDataDirectory);
       const memoryBytes = integerOption('memoryBytes', given.memoryBytes, { min: 2 ** 20, fallback: 2 ** 30 });
+      const modules = moduleDirectories(given);
       const connection = await openEmbedded(runtime(), data, memoryBytes, connectionSettings(given));
-      return new Driver(connection, data === false ? 'memory' : 'log');
+      return new Driver(connection, data === false ? 'memory' : 'log', modules);
     }
     const given = checkKeys("driver 'fabric'", options as FabricDriverOptions, fabricNames);
     const minServers =
@@ -209,7 +222,8 @@ export class Driver {
     const where = { groupFile: given.groupFile, servers: given.servers, minServers };
     const rails = railsOption(given.provider, given.domain);
     const onLog = functionOption('onLog', given.onLog);
-    return new Driver(await openFabric(runtime(), where, rails, onLog, connectionSettings(given)), 'log');
+    const modules = moduleDirectories(given);
+    return new Driver(await openFabric(runtime(), where, rails, onLog, connectionSettings(given)), 'log', modules);
   }
 
   /** `open`, `closing`, `closed` or `destroyed`. */
@@ -249,27 +263,28 @@ export class Driver {
     }
     const stages = given as StageOptions<never>;
     const stored = storedStages(stages);
+    const local = localStages(stored, stages);
+    const partitions = integerOption('partitions', given.partitions, { min: 1, max: partitionsMax, fallback: 1 });
+    // Made once for the errors: nobody could use a topic whose stages are wrong.
+    const made = new Stages(await resolveStages(stored, local, this.#modules), undefined);
+    made.require(name, ['validator', 'partitionSelector', 'serializer']);
+    made.makeSelector(partitions);
     const entry = await this.#catalogue.create({
       name,
-      partitions: integerOption('partitions', given.partitions, { min: 1, max: partitionsMax, fallback: 1 }),
+      partitions,
       durability,
       manager,
       config: JSON.stringify(stored),
     });
-    if (Object.values(stored).some(({ type }) => type === 'local')) {
-      const { validator, partitionSelector, serializer } = stages;
-      localStages.set(entry.uuid, {
-        ...(stored.validator.type === 'local' ? { validator: validator as never } : {}),
-        ...(stored.partitionSelector.type === 'local' ? { partitionSelector: partitionSelector as never } : {}),
-        ...(stored.serializer.type === 'local' ? { serializer: serializer as never } : {}),
-      });
-    }
+    if (Object.keys(local).length > 0) stagesOfProcess.set(entry.uuid, local);
   }
 
   /**
    * Opens a topic. With a Standard Schema as `schema` its types are those of the metadata, and what is pushed is
    * validated by it. Stages that are functions of the process that created the topic must be given here in another one.
-   * Rejects with TOPIC_NOT_FOUND, INVALID_NAME, INVALID_ARGUMENT.
+   * Stages that are modules are loaded from the driver's `modules`; `producer()` and `consumer()` say when one that they
+   * need is not there. Rejects with TOPIC_NOT_FOUND, INVALID_NAME,
+   * INVALID_ARGUMENT.
    */
   openTopic<S extends StandardSchemaV1>(
     name: string,
@@ -281,7 +296,8 @@ export class Driver {
     checkName('topic', name);
     const { schema, ...given } = checkKeys('openTopic', options as OpenTopicOptions<never> | undefined, openNames);
     const entry = await this.#catalogue.find(name);
-    const stages = new Stages(readStored(entry), { ...localStages.get(entry.uuid), ...given }, schema);
+    const local = { ...stagesOfProcess.get(entry.uuid), ...given };
+    const stages = new Stages(await resolveStages(readStored(entry), local, this.#modules), schema);
     return new TopicHandle<unknown, never>({
       connection: this.#connection,
       entry,

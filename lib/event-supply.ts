@@ -10,7 +10,7 @@ import { Delivery } from './delivery.js';
 import { DiasporaError, wrapError } from './errors.js';
 import { Event, type EventOwner } from './event.js';
 import type { NativeConsumer, Segment } from './native.js';
-import type { EventData } from './stages.js';
+import type { EventData } from './stages/types.js';
 
 /** An event, or the error of the event that would be next. */
 export type Supplied = Event | DiasporaError;

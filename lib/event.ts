@@ -9,7 +9,7 @@ import type { Future } from './future.js';
 export interface EventOwner {
   readonly topic: string;
   readonly name: string;
-  decode(text: string): unknown;
+  decode(delivery: Delivery, index: number): unknown;
   acknowledge(partition: number, id: number): Future<void>;
 }
 
@@ -48,13 +48,13 @@ export class Event<T = unknown, D = Buffer | undefined> {
   }
 
   /**
-   * The metadata, parsed on first use. Throws INVALID_METADATA, with partition and eventId, when the stored text is not
-   * JSON (a producer may have pushed such text, see Producer.push).
+   * The metadata, decoded on first use by the topic's serializer. Throws INVALID_METADATA, with partition and eventId,
+   * when it can't be (a producer may have pushed text that is not JSON, see Producer.push).
    */
   get metadata(): T {
     if (this.value === unread) {
       try {
-        this.value = this.owner.decode(this.metadataText);
+        this.value = this.owner.decode(this.delivery, this.index);
       } catch (error) {
         const operands = { topic: this.topic, partition: this.partition, eventId: this.id };
         const reason = error instanceof Error && error.cause !== undefined ? error.cause : error;
@@ -65,9 +65,14 @@ export class Event<T = unknown, D = Buffer | undefined> {
     return this.value as T;
   }
 
-  /** The metadata as it is stored. */
+  /** The metadata as it is stored, as text. Of use where the topic's serializer makes text. */
   get metadataText(): string {
     return this.delivery.metadataText(this.index);
+  }
+
+  /** The metadata as it is stored: a view, which keeps the whole delivery. */
+  get metadataBytes(): Buffer {
+    return this.delivery.metadataBytes(this.index);
   }
 
   /** Bytes of the stored data, whatever part of it was selected. */

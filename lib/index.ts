@@ -26,23 +26,32 @@ export { DiasporaError, type ErrorCode, type ErrorOperands, StopProcessing } fro
 export { Event, EventBatch } from './event.js';
 export type { DataAllocator, DataSelectorFunction } from './event-supply.js';
 export { type FabricInfo, fabricInfo, type ProviderInfo } from './fabric-info.js';
+export { type ForwardOptions, forward } from './forward.js';
 export { Future } from './future.js';
 export type { Segment } from './native.js';
 export { Ordering } from './ordering.js';
 export { type Pending, Producer } from './producer.js';
 export type { EventId, ProducerOptions, PushOptions } from './producer-options.js';
 export { type LogLine, Server, type ServerOptions } from './server.js';
+export type { StageConfig } from './stages/stages.js';
 export type {
+  BinarySerializer,
   EventData,
+  HashSelector,
   JsonSchema,
+  MetadataPath,
+  ModuleStage,
   PartitionSelector,
   PartitionSelectorFunction,
+  RangeSelector,
   SelectionInfo,
   Serializer,
   StageOptions,
+  StickySelector,
+  TextSerializer,
   Validator,
   ValidatorFunction,
-} from './stages.js';
+} from './stages/types.js';
 export { ThreadPool } from './thread-pool.js';
 export {
   type Durability,

@@ -184,7 +184,7 @@ export interface NativeProducer {
    * referenced until the batch is done. Throws (with `code`): INVALID_DATA, EVENT_TOO_LARGE, QUEUE_FULL,
    * INVALID_STATE; nothing is appended then.
    */
-  readonly push: (partition: number, metadata: string, data?: Segment | readonly Segment[]) => number;
+  readonly push: (partition: number, metadata: string | Uint8Array, data?: Segment | readonly Segment[]) => number;
   /** Seals the open batch of `partition` (-1: of all). Returns how many were sealed. */
   readonly seal: (partition: number) => number;
   /** [events, batches, bytes] pushed and not yet acknowledged. */

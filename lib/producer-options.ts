@@ -13,7 +13,10 @@ export type EventId = bigint;
 
 /** Options of one push. */
 export interface PushOptions {
-  /** Index of the partition, 0 to partitions - 1. Default: the topic's partition selector decides. */
+  /**
+   * The partition that is wished for; the topic's partition selector decides. The default selector takes it modulo the
+   * number of partitions.
+   */
   readonly partition?: number;
 }
 

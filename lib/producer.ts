@@ -17,7 +17,9 @@ import type { NativeError, NativeProducer } from './native.js';
 import type { Ordering } from './ordering.js';
 import type { EventId, ProducerSettings, PushOptions } from './producer-options.js';
 import type { BatchSink, Runtime } from './runtime.js';
-import { checkJsonOutline, type EventData, encodeJson, parseJson, type Stages } from './stages.js';
+import { checkJsonOutline, encodeJson, parseJson } from './stages/json.js';
+import type { Stages } from './stages/stages.js';
+import type { EventData, PartitionSelectorFunction } from './stages/types.js';
 import type { ThreadPool } from './thread-pool.js';
 
 /** Pushed and not yet acknowledged. */
@@ -49,6 +51,8 @@ export interface ProducerParts {
   readonly topic: string;
   readonly partitions: number;
   readonly stages: Stages;
+  /** Undefined: the default. */
+  readonly selector: PartitionSelectorFunction<unknown> | undefined;
   readonly settings: ProducerSettings;
   /** Pending bytes above which the producer is not ready. */
   readonly readyBytes: number;
@@ -64,6 +68,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   readonly #fixed: boolean;
   /** Text needs no stage. */
   readonly #textOnly: boolean;
+  /** Text is not looked at. */
+  readonly #raw: boolean;
   #state: State = 'open';
   #nextPartition = 0;
   /** Per partition: the batch begun last. */
@@ -96,6 +102,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#partitions = parts.partitions;
     this.#fixed = !parts.settings.batchSize.isAdaptive;
     this.#textOnly = parts.stages.textOnly && !parts.settings.checkJson;
+    this.#raw = parts.stages.raw;
     for (let i = 0; i < parts.partitions; i += 1) {
       this.#queues.push([]);
       this.#oldest.push(1);
@@ -186,13 +193,13 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       if (!this.#textOnly) return this.#pushThroughStages(metadata, data, options?.partition);
       let text: string;
       if (typeof metadata === 'string') {
-        checkJsonOutline(metadata);
+        if (!this.#raw) checkJsonOutline(metadata);
         text = metadata;
       } else {
         text = encodeJson(metadata);
       }
       const requested = options?.partition;
-      return this.#append(requested === undefined ? this.#takeTurn() : this.#checkPartition(requested), text, data);
+      return this.#append(this.#turnOrRequest(requested), text, data);
     } catch (error) {
       return this.#refuse(error);
     }
@@ -266,12 +273,12 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     const value = stages.validate(given, data);
     // Text that no stage has changed is stored as it was given, byte for byte.
     const verbatim = typeof metadata === 'string' && value === given && !stages.hasSerializer;
-    const text = verbatim ? metadata : stages.serialize(value);
-    return this.#append(this.#select(value, requested), text, data);
+    const partition = this.#select(value, requested);
+    return this.#append(partition, verbatim ? metadata : stages.serialize(value), data);
   }
 
-  #append(partition: number, text: string, data: EventData | undefined): Future<EventId> {
-    const index = this.#nativePush(partition, text, data);
+  #append(partition: number, stored: string | Uint8Array, data: EventData | undefined): Future<EventId> {
+    const index = this.#nativePush(partition, stored, data);
     const batch = index === 0 ? this.#begin(partition) : (this.#current[partition] as Batch);
     if (data !== undefined) batch.pin(data);
     return new Future<EventId>(batch, index);
@@ -427,9 +434,19 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     throw this.#error('INVALID_PARTITION', `the partition must be ${range}, not ${String(partition)}`);
   }
 
+  #turnOrRequest(requested: number | undefined): number {
+    return requested === undefined ? this.#takeTurn() : this.#checkRequest(requested) % this.#partitions;
+  }
+
+  #checkRequest(partition: number): number {
+    if (Number.isSafeInteger(partition) && partition >= 0) return partition;
+    throw this.#error('INVALID_PARTITION', `the partition must be an integer of 0 or more, not ${String(partition)}`);
+  }
+
   #select(value: unknown, requested: number | undefined): number {
-    const { selector } = this.#parts.stages;
-    if (selector === undefined) return requested === undefined ? this.#takeTurn() : this.#checkPartition(requested);
+    const { selector } = this.#parts;
+    if (selector === undefined) return this.#turnOrRequest(requested);
+    if (requested !== undefined) this.#checkRequest(requested);
     return this.#checkPartition(selector(value, { partitions: this.#partitions, requested }));
   }
 

@@ -15,8 +15,8 @@ import {
   type Endpoint,
   formatEndpoint,
   functionOption,
-  railsOption,
   integerOption,
+  railsOption,
   stringOption,
 } from './options.js';
 import { type LogLine, type Runtime, runtime } from './runtime.js';

@@ -8,7 +8,8 @@ import { DiasporaError } from './errors.js';
 import type { NativePartitionStatus, NativeProducer, NativeTopicEntry } from './native.js';
 import { Producer } from './producer.js';
 import { type ProducerOptions, producerSettings } from './producer-options.js';
-import type { EventData, Stages } from './stages.js';
+import type { StageConfig, Stages } from './stages/stages.js';
+import type { EventData } from './stages/types.js';
 
 /** When an event is acknowledged: in the server's memory, handed to its operating system, or synced to the device. */
 export type Durability = NativeTopicEntry['durability'];
@@ -87,12 +88,28 @@ export class TopicHandle<Out = unknown, In = Out> {
     return this.#parts.entry.manager;
   }
 
+  /** The validator as it is stored: its type and configuration; type `local` for a function of some process. */
+  get validator(): StageConfig {
+    return this.#parts.stages.configOf('validator');
+  }
+
+  /** The partition selector as it is stored. */
+  get partitionSelector(): StageConfig {
+    return this.#parts.stages.configOf('partitionSelector');
+  }
+
+  /** The serializer as it is stored. */
+  get serializer(): StageConfig {
+    return this.#parts.stages.configOf('serializer');
+  }
+
   /** Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_STATE. */
   producer(options?: ProducerOptions): Producer<In> {
     const { connection, entry, stages, requireOpen, adopt } = this.#parts;
     requireOpen();
     const settings = producerSettings(options);
     stages.require(entry.name, ['validator', 'partitionSelector', 'serializer']);
+    const selector = stages.makeSelector(entry.partitions);
     const native: NativeProducer = connection.runtime.binding.producerOpen(connection.native, {
       topicUuid: entry.uuid,
       placement: [...this.#placement],
@@ -106,6 +123,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       topic: entry.name,
       partitions: entry.partitions,
       stages,
+      selector,
       settings,
       readyBytes: connection.settings.pendingBytesMax / 2,
       onClosed: () => release(),

@@ -49,7 +49,7 @@ test('bad input rejects that push alone, with its code', async () => {
     [producer.push('not json'), 'INVALID_METADATA'],
     [producer.push(''), 'INVALID_METADATA'],
     [producer.push('{"open":'), 'INVALID_METADATA'],
-    [producer.push('{}', undefined, { partition: 2 }), 'INVALID_PARTITION'],
+    [producer.push('{}', undefined, { partition: 2 ** 53 }), 'INVALID_PARTITION'],
     [producer.push('{}', undefined, { partition: -1 }), 'INVALID_PARTITION'],
     [producer.push('{}', undefined, { partition: 0.5 }), 'INVALID_PARTITION'],
     [producer.push('{}', undefined, { partition: '0' as never }), 'INVALID_PARTITION'],
@@ -355,6 +355,17 @@ test('a JSON Schema is stored with the topic and applies to whoever opens it', a
     code: 'INVALID_ARGUMENT',
   });
   await assert.rejects(driver.openTopic('s', { validator: () => true }), { code: 'INVALID_ARGUMENT' });
+});
+
+test('the default selector takes the partition that is asked for, modulo their number, else turns', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 });
+  const producer = topic.producer();
+  for (const partition of [1, 5, 2, undefined, undefined]) {
+    producer.push({ partition: partition ?? -1 }, undefined, partition === undefined ? undefined : { partition });
+  }
+  await producer.flush();
+  assert.deepEqual(texts(core, topic, 0), ['{"partition":2}', '{"partition":-1}']);
+  assert.deepEqual(texts(core, topic, 1), ['{"partition":1}', '{"partition":5}', '{"partition":-1}']);
 });
 
 test('a partition selector decides, and its mistakes are INVALID_PARTITION', async () => {

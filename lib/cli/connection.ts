@@ -11,31 +11,35 @@ export interface ConnectionOptions {
   readonly data?: string;
   readonly provider: string;
   readonly domain?: string;
+  readonly modules?: string[];
   readonly connectTimeout: number;
   readonly waitFor?: number;
 }
 
-/** Adds --group-file, --server, --data, --provider, --domain, --connect-timeout and --wait-for. */
+/** Adds --group-file, --server, --data, --provider, --domain, --modules, --connect-timeout and --wait-for. */
 export function addConnectionOptions(command: Command, parseMilliseconds: (text: string) => number): Command {
   return command
     .addOption(new Option('--group-file <file>', 'group file of the servers').env('DIASPORA_GROUP_FILE'))
     .addOption(new Option('--server <address...>', 'servers as host:port, in place of a group file').conflicts('data'))
     .addOption(new Option('--data <dir>', 'no servers: use this directory inside this process').conflicts('server'))
     .option('--provider <name>', 'libfabric provider', 'auto')
-    .option('--domain <name>', 'adapter (mlx5_0) or interface (ib0) to move data through')
+    .option('--domain <name>', 'adapter (mlx5_0) or interface (ib0) to move data through, or several with commas')
+    .option('--modules <dir...>', 'directories from which stages of topics may be loaded')
     .option('--connect-timeout <ms>', 'how long to wait for a server', parseMilliseconds, 10_000)
     .option('--wait-for <n>', 'wait until the group file names so many servers', parsePositive);
 }
 
 /** Opens the driver that the options name; an explicit --server or --data comes before the environment's group file. */
 export async function openDriver(options: ConnectionOptions): Promise<Driver> {
+  const modules = options.modules === undefined ? {} : { modules: options.modules };
   const common = {
+    ...modules,
     provider: options.provider,
     connectTimeoutMs: options.connectTimeout,
     onLog: noteLog,
     ...(options.domain === undefined ? {} : { domain: options.domain }),
   };
-  if (options.data !== undefined) return Driver.open({ driver: 'embedded', data: options.data });
+  if (options.data !== undefined) return Driver.open({ driver: 'embedded', data: options.data, ...modules });
   if (options.server !== undefined) return Driver.open({ driver: 'fabric', servers: options.server, ...common });
   if (options.groupFile !== undefined) {
     const group = {

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { consumeCommand } from './consume.js';
+import { forwardCommand } from './forward.js';
 import { infoCommand } from './info.js';
 import { produceCommand } from './produce.js';
 import { serveCommand } from './serve.js';
@@ -28,6 +29,7 @@ const program = new Command('diaspora')
   .addCommand(topicCommand())
   .addCommand(produceCommand())
   .addCommand(consumeCommand())
+  .addCommand(forwardCommand())
   .addCommand(infoCommand())
   .addHelpText(
     'after',

@@ -99,7 +99,10 @@ export function serveCommand(): Command {
     .option('--advertise <host>', 'host that clients shall connect to (default: the one listened on)')
     .option('--group-file <file>', 'join the group in this file, which is created if need be; clients read it')
     .option('--provider <name>', 'libfabric provider, or several with commas', 'auto')
-    .option('--domain <name>', 'adapter (mlx5_0) or interface (ib0) to move data through (default: that of --listen)')
+    .option(
+      '--domain <name>',
+      'adapter (mlx5_0) or interface (ib0) to move data through, or several with commas (default: that of --listen)',
+    )
     .option('--memory <bytes>', 'bound on the memory for events, for example 2GiB', parseBytes)
     .option('--insecure', 'allow an address beyond this host without authentication', false)
     .option('--ready-file <file>', 'written when ready (the ready line as JSON), removed when it stops')

@@ -1,17 +1,51 @@
 /** `diaspora topic create | list | describe | delete`. */
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { StageOptions } from '../stages/types.js';
 import { parseCount, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
+import { addStageOptions, dottedOptions, type GivenStages, readStages, stagePrefixes } from './stage-options.js';
 import { printLine } from './terminal.js';
 
-interface CreateOptions extends ConnectionOptions {
+interface TopicSettings {
   readonly partitions: number;
   readonly durability?: 'memory' | 'os' | 'sync';
   readonly manager: 'log' | 'memory';
 }
 
+interface CreateOptions extends ConnectionOptions, GivenStages, TopicSettings {}
+
+/** `--topic.num_partitions 4` is how the reference spells --partitions. createTopic checks the values. */
+function overridden(options: CreateOptions, dotted: Readonly<Record<string, unknown>> = {}): TopicSettings {
+  const known = ['num_partitions', 'partitions', 'durability', 'manager'];
+  const unknown = Object.keys(dotted).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw new InvalidArgumentError(`unknown option '--topic.${unknown}'`);
+  const { num_partitions: partitions = options.partitions, ...rest } = dotted as Partial<TopicSettings> & {
+    readonly num_partitions?: number;
+  };
+  return { ...options, partitions, ...rest };
+}
+
+async function create(topic: string, options: CreateOptions, command: Command): Promise<void> {
+  let settings: TopicSettings;
+  let stages: StageOptions;
+  try {
+    const dotted = dottedOptions(command.args.slice(1), ['topic', ...stagePrefixes]);
+    settings = overridden(options, dotted.get('topic'));
+    stages = await readStages(options, dotted);
+  } catch (error) {
+    if (error instanceof InvalidArgumentError) command.error(`error: ${error.message}`);
+    throw error;
+  }
+  await withDriver(options, async (driver) => {
+    const { partitions, manager } = settings;
+    const durability = settings.durability ?? (manager === 'memory' ? 'memory' : 'sync');
+    await driver.createTopic(topic, { ...stages, partitions, durability, manager });
+    await printLine(`created ${topic}: ${partitions} partition${partitions === 1 ? '' : 's'}, ${durability}`);
+  });
+}
+
 function createCommand(): Command {
-  return addConnectionOptions(new Command('create'), parseCount)
+  return addStageOptions(addConnectionOptions(new Command('create'), parseCount))
     .description('Create a topic.')
     .argument('<topic>', 'its name: 1 to 256 bytes without / \\ : and control characters')
     .option('--partitions <n>', 'number of partitions', parsePositive, 1)
@@ -27,16 +61,12 @@ function createCommand(): Command {
 Examples:
   $ diaspora topic create scans --partitions 4 --group-file group.json
   $ diaspora topic create previews --manager memory --server 127.0.0.1:7000
-  $ diaspora topic create notes --data ./store`,
+  $ diaspora topic create notes --data ./store
+  $ diaspora topic create collisions --partitions 4 --data ./store --validator-config energy.json \\
+      --partition-selector range --partition-selector.path energy --partition-selector.bounds 25,50,75
+  $ diaspora topic create runs --data ./store --modules ./stages --validator run_validator:./run.mjs --validator.max 9`,
     )
-    .action((topic: string, options: CreateOptions) =>
-      withDriver(options, async (driver) => {
-        const { partitions, manager } = options;
-        const durability = options.durability ?? (manager === 'memory' ? 'memory' : 'sync');
-        await driver.createTopic(topic, { partitions, durability, manager });
-        await printLine(`created ${topic}: ${partitions} partition${partitions === 1 ? '' : 's'}, ${durability}`);
-      }),
-    );
+    .action(create);
 }
 
 interface JsonOption {
@@ -67,15 +97,24 @@ function describeCommand(): Command {
       withDriver(options, async (driver) => {
         const topic = await driver.openTopic(name);
         const description = await topic.describe();
+        const { validator, partitionSelector: selector, serializer } = topic;
+        const stages = { validator, selector, serializer };
         if (options.json) {
           await printLine(
-            JSON.stringify(description, (_, value) => (typeof value === 'bigint' ? Number(value) : value)),
+            JSON.stringify({ ...description, ...stages }, (_, value) =>
+              typeof value === 'bigint' ? Number(value) : value,
+            ),
           );
           return;
         }
         await printLine(`topic       ${description.name}`);
         await printLine(`manager     ${description.manager}`);
         await printLine(`durability  ${description.durability}`);
+        for (const [name, { type, ...config }] of Object.entries(stages)) {
+          if (type === 'default') continue;
+          const details = Object.keys(config).length === 0 ? '' : ` ${JSON.stringify(config)}`;
+          await printLine(`${name.padEnd(11)} ${type}${details}`);
+        }
         for (const { partition, server, firstId, nextId } of description.partitions) {
           const events = nextId - firstId;
           await printLine(`partition ${partition}: ${events} events, ids ${firstId} to ${nextId} (next), on ${server}`);

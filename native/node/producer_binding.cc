@@ -52,11 +52,32 @@ struct Call : Arguments<N> {
       : Arguments<N>(env, info), handle(*static_cast<ProducerHandle*>(this->data)) {}
 };
 
+// Metadata that a serializer has written: bytes of a Uint8Array.
+ErrorCode write_bytes(napi_env env, napi_value value, PartitionIndex partition, ProducerHandle& handle,
+                      size_t* written) {
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  void* bytes = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &bytes, nullptr, nullptr) != napi_ok ||
+      type != napi_uint8_array) {
+    return ErrorCode::k_INVALID_METADATA;
+  }
+  if (length > kEventMetadataBytesMax) return ErrorCode::k_EVENT_TOO_LARGE;
+  ErrorCode error = ErrorCode::kOk;
+  uint8_t* room = handle.producer->reserve(partition, length, &error);
+  if (room == nullptr) return error;
+  std::copy_n(static_cast<const uint8_t*>(bytes), length, room);
+  *written = length;
+  return ErrorCode::kOk;
+}
+
 // Text whose length must be asked for first. Only after write_metadata() found that it may be longer than the room.
 ErrorCode write_measured(napi_env env, napi_value text, PartitionIndex partition, ProducerHandle& handle,
                          size_t* written) {
   size_t length = 0;
-  if (napi_get_value_string_utf8(env, text, nullptr, 0, &length) != napi_ok) return ErrorCode::k_INVALID_METADATA;
+  if (napi_get_value_string_utf8(env, text, nullptr, 0, &length) != napi_ok) {
+    return write_bytes(env, text, partition, handle, written);
+  }
   if (length > kEventMetadataBytesMax) return ErrorCode::k_EVENT_TOO_LARGE;
   ErrorCode error = ErrorCode::kOk;
   uint8_t* room = handle.producer->reserve(partition, length + 1, &error);
@@ -74,14 +95,15 @@ ErrorCode write_metadata(napi_env env, napi_value text, PartitionIndex partition
   // No room for that much may still be room enough.
   if (room == nullptr) return write_measured(env, text, partition, handle, written);
   if (napi_get_value_string_utf8(env, text, reinterpret_cast<char*>(room), room_bytes, written) != napi_ok) {
-    return ErrorCode::k_INVALID_METADATA;
+    return write_bytes(env, text, partition, handle, written);
   }
   if (*written + kCutMargin >= room_bytes) return write_measured(env, text, partition, handle, written);
   return ErrorCode::kOk;
 }
 
 napi_value throw_push_error(napi_env env, ErrorCode code) {
-  if (code == ErrorCode::k_INVALID_METADATA) return throw_type_error(env, "push: metadata is not a string");
+  if (code == ErrorCode::k_INVALID_METADATA)
+    return throw_type_error(env, "push: metadata is neither a string nor a Uint8Array");
   return throw_error(env, code);
 }
 

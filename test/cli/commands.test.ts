@@ -62,6 +62,7 @@ const commands = [
   'produce',
   'consume',
   'info',
+  'forward',
   'topic',
   'topic create',
   'topic list',
@@ -211,4 +212,70 @@ test('servers of a group wait for each other, write their ready files, and scrip
   while (!existsSync(join(place, 'lonely.json'))) await sleep(20);
   lonely.kill('SIGINT');
   assert.deepEqual(await once(lonely, 'exit'), [0, null]);
+});
+
+test('topic create takes stages by name, by file and by dotted options; describe shows them', async () => {
+  const data = join(place, 'staged');
+  writeFileSync(
+    join(place, 'energy.json'),
+    '{ "type": "schema", "schema": { "type": "object", "required": ["energy"] } }',
+  );
+  const created = await run([
+    ...['topic', 'create', 'collisions', '--data', data, '--topic.num_partitions', '2'],
+    ...['--validator-config', 'energy.json', '--serializer', 'msgpack', '--partition-selector', 'range'],
+    ...['--partition-selector.path', 'energy', '--partition-selector.bounds', '[50]'],
+  ]);
+  assert.deepEqual([created.code, created.stdout], [0, 'created collisions: 2 partitions, sync\n'], created.stderr);
+  const described = await run(['topic', 'describe', 'collisions', '--data', data]);
+  assert.match(described.stdout, /validator +schema \{"schema":/);
+  assert.match(described.stdout, /selector +range \{"path":"energy","bounds":\[50\]\}/);
+  assert.match(described.stdout, /serializer +msgpack/);
+  const produced = await run(['produce', 'collisions', '--data', data], '{"energy":7}\n{"energy":70}\n');
+  assert.equal(produced.code, 0, produced.stderr);
+  const consumed = await run(['consume', 'collisions', '--name', 'c', '--json', '--max', '2', '--data', data]);
+  const seen = consumed.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { partition: number; metadata: object });
+  assert.deepEqual(seen.map(({ partition, metadata }) => [partition, metadata]).sort(), [
+    [0, { energy: 7 }],
+    [1, { energy: 70 }],
+  ]);
+  const refused = await run(['topic', 'create', 'x', '--data', data, '--colour', 'red']);
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /unknown option or argument '--colour'/);
+});
+
+test('forward copies by the rules of a file, and the next run goes on behind', async () => {
+  const rules = [
+    'drivers:',
+    '  here: { driver: embedded, data: ./forward-source }',
+    '  there: { type: embedded, options: { data: ./forward-target } }',
+    'forward:',
+    '  - { from: here/notes, to: there/copies, keepPartition: true }',
+  ];
+  writeFileSync(join(place, 'rules.yaml'), rules.join('\n'));
+  for (const [topic, data] of [
+    ['notes', 'forward-source'],
+    ['copies', 'forward-target'],
+  ] as const) {
+    assert.equal((await run(['topic', 'create', topic, '--partitions', '2', '--data', data])).code, 0);
+  }
+  for (const round of [1, 2]) {
+    await run(['produce', 'notes', '--data', 'forward-source'], `{"n":${round}}\n{"n":${round}0}\n`);
+    const forwarded = await run(['forward', '--config', 'rules.yaml', '--idle-timeout', '300']);
+    assert.equal(forwarded.code, 0, forwarded.stderr);
+    assert.match(forwarded.stderr, /here\/notes -> there\/copies: 2 events/);
+  }
+  const seen = await run(['consume', 'copies', '--name', 'c', '--max', '4', '--data', 'forward-target']);
+  assert.deepEqual(seen.stdout.trim().split('\n').sort(), [
+    '0:0  {"n":1}',
+    '0:1  {"n":2}',
+    '1:0  {"n":10}',
+    '1:1  {"n":20}',
+  ]);
+  writeFileSync(join(place, 'bad.yaml'), 'drivers: { a: {} }\nforward:\n  - { from: a/x, to: b/x }');
+  const bad = await run(['forward', '--config', 'bad.yaml']);
+  assert.equal(bad.code, 1);
+  assert.match(bad.stderr, /there is no driver 'b'/);
 });

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Driver, forward, fullData, type StageOptions, type TopicHandle } from '../lib/index.js';
+import { isPattern, pattern } from './support/pattern.js';
+import { temporaryDirectory } from './support/temporary.js';
+
+/** A topic each in two embedded servers. */
+async function twoTopics(
+  t: TestContext,
+  source: { partitions?: number } & StageOptions<never>,
+  target: { partitions?: number } & StageOptions<never>,
+): Promise<{ source: TopicHandle; target: TopicHandle }> {
+  const directory = await temporaryDirectory(t);
+  const open = async (name: string, options: object): Promise<TopicHandle> => {
+    const driver = await Driver.open({ data: join(directory, name) });
+    t.after(() => driver.destroy());
+    await driver.createTopic(name, { durability: 'os', ...options });
+    return driver.openTopic(name);
+  };
+  return { source: await open('source', source), target: await open('target', target) };
+}
+
+test('stopped and started again while events come: each is there once, in order, with its data', async (t) => {
+  const { source, target } = await twoTopics(t, { partitions: 2 }, { partitions: 3 });
+  const producer = source.producer();
+  const total = 600;
+  const producing = (async (): Promise<void> => {
+    for (let n = 0; n < total; n += 1) {
+      producer.push({ n }, pattern(n, n % 3 === 0 ? 70_000 : 10), { partition: n % 2 });
+      if (n % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    await producer.close();
+  })();
+  let forwarded = 0;
+  for (let round = 0; round < 6; round += 1) {
+    const ending = new AbortController();
+    setTimeout(() => ending.abort(), 5 + 10 * round);
+    forwarded += await forward(source, target, { keepPartition: true, signal: ending.signal });
+  }
+  await producing;
+  forwarded += await forward(source, target, { keepPartition: true, idleTimeoutMs: 200 });
+  assert.equal(forwarded, total);
+  const { partitions } = await target.describe();
+  assert.deepEqual(
+    partitions.map(({ nextId }) => Number(nextId)),
+    [total / 2, total / 2, 0],
+  );
+  const consumer = target.consumer({ name: 'c', dataSelector: fullData });
+  const next = [0, 1];
+  for (let left = total; left > 0; left -= 1) {
+    const { partition, metadata, data } = await consumer.pull();
+    const { n } = metadata as { n: number };
+    assert.equal(n, next[partition]);
+    assert.ok(isPattern(n, data));
+    next[partition] = n + 2;
+  }
+});
+
+test('text goes over byte for byte, other forms are written anew; data only when asked for', async (t) => {
+  const { source, target } = await twoTopics(t, {}, { serializer: 'msgpack' });
+  const producer = source.producer();
+  await producer.push('{"big": 1.50, "z": 1, "a": "x"}', pattern(1, 100));
+  await producer.push('"text"');
+  assert.equal(await forward(source, target, { data: false, idleTimeoutMs: 100 }), 2);
+  const consumer = target.consumer({ name: 'c', dataSelector: fullData });
+  const first = await consumer.pull();
+  assert.deepEqual(first.metadata, { big: 1.5, z: 1, a: 'x' });
+  assert.equal(first.dataSize, 0);
+  assert.equal((await consumer.pull()).metadata, 'text');
+  const { source: packed, target: text } = await twoTopics(t, { serializer: 'msgpack' }, {});
+  await packed.producer().push({ s: 'ä', n: [1, null] });
+  await packed.producer().push('"text"');
+  assert.equal(await forward(packed, text, { idleTimeoutMs: 100 }), 2);
+  const back = text.consumer({ name: 'c' });
+  assert.equal((await back.pull()).metadataText, '{"s":"ä","n":[1,null]}');
+  assert.equal((await back.pull()).metadataText, '"text"');
+});
+
+test('only selected data goes along', async (t) => {
+  const { source, target } = await twoTopics(t, {}, {});
+  await source.producer().push({ from: 2 }, Buffer.from('0123456789'));
+  const dataSelector = (metadata: unknown, descriptor: Parameters<typeof fullData>[1]): typeof descriptor =>
+    descriptor.makeSubView((metadata as { from: number }).from, 3);
+  assert.equal(await forward(source, target, { dataSelector, idleTimeoutMs: 100 }), 1);
+  const event = await target.consumer({ name: 'c', dataSelector: fullData }).pull();
+  assert.equal(event.data.toString(), '234');
+});
+
+test('an event that the target refuses ends it with the reason; what came before is acknowledged', async (t) => {
+  const validator = { type: 'eventbridge', schema: { ok: [true] } } as const;
+  const { source, target } = await twoTopics(t, {}, { validator });
+  const producer = source.producer();
+  await producer.push({ ok: true, n: 0 });
+  await producer.push({ ok: true, n: 1 });
+  assert.equal(await forward(source, target, { idleTimeoutMs: 100 }), 2);
+  await producer.push({ ok: false });
+  await assert.rejects(forward(source, target, { idleTimeoutMs: 100 }), { code: 'INVALID_METADATA' });
+  const { partitions } = await target.describe();
+  assert.equal(partitions[0]?.nextId, 2n);
+  const wide = await twoTopics(t, { partitions: 2 }, {});
+  await assert.rejects(forward(wide.source, wide.target, { keepPartition: true }), { code: 'INVALID_ARGUMENT' });
+});
