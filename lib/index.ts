@@ -54,6 +54,8 @@ export type {
 } from './stages/types.js';
 export { ThreadPool } from './thread-pool.js';
 export {
+  type ConsumerDescription,
+  type ConsumerPosition,
   type Durability,
   type PartitionDescription,
   type PartitionManager,

@@ -164,6 +164,12 @@ export interface NativePartitionStatus {
   nextId: number;
 }
 
+export interface NativeCursor {
+  consumer: string;
+  partition: number;
+  nextId: number;
+}
+
 export interface NativeProducerOptions {
   topicUuid: string;
   /** Server index of each partition. */
@@ -287,6 +293,8 @@ export interface NativeBinding {
   topicList(requestId: number, driver: NativeDriver, server: number, name: string): void;
   /** -> NativePartitionStatus[] of the partitions that this server owns. */
   topicStatus(requestId: number, driver: NativeDriver, server: number, uuid: string): void;
+  /** -> NativeCursor[] of the partitions that this server owns; of one consumer, or with '' of all. */
+  topicCursors(requestId: number, driver: NativeDriver, server: number, uuid: string, consumer: string): void;
 
   producerOpen(driver: NativeDriver, options: NativeProducerOptions): NativeProducer;
   consumerOpen(requestId: number, driver: NativeDriver, options: NativeConsumerOptions): NativeConsumer; // -> undefined

@@ -5,6 +5,7 @@ import { Consumer } from './consumer.js';
 import { type AllocatingConsumerOptions, type ConsumerOptions, consumerSettings } from './consumer-options.js';
 import type { Connection } from './drivers/connection.js';
 import { DiasporaError } from './errors.js';
+import { checkName } from './names.js';
 import type { NativePartitionStatus, NativeProducer, NativeTopicEntry } from './native.js';
 import { Producer } from './producer.js';
 import { type ProducerOptions, producerSettings } from './producer-options.js';
@@ -25,6 +26,23 @@ export interface PartitionDescription {
   readonly firstId: bigint;
   /** Id that the next event gets. */
   readonly nextId: bigint;
+}
+
+/** How far a consumer has come in one partition. */
+export interface ConsumerPosition {
+  readonly partition: number;
+  /** Id of the first event that is not acknowledged. */
+  readonly nextId: bigint;
+  /** Events that are stored and not acknowledged: those behind `nextId` that are still kept. */
+  readonly lag: bigint;
+}
+
+/** A consumer name that has acknowledged something, and how far it has come; partitions where it has not are left out. */
+export interface ConsumerDescription {
+  readonly name: string;
+  readonly positions: readonly ConsumerPosition[];
+  /** Over all partitions of the topic, also those where nothing is acknowledged. */
+  readonly lag: bigint;
 }
 
 /** A topic as it is now. */
@@ -51,6 +69,24 @@ export interface TopicParts {
   readonly requireOpen: () => void;
   /** Lets the driver close a child; what is returned takes it out again. */
   readonly adopt: (child: WeakRef<Child>) => () => void;
+}
+
+function describeConsumer(
+  name: string,
+  cursors: ReadonlyMap<number, bigint>,
+  partitions: readonly PartitionDescription[],
+): ConsumerDescription {
+  const positions: ConsumerPosition[] = [];
+  let total = 0n;
+  for (const { partition, firstId, nextId: end } of partitions) {
+    const cursor = cursors.get(partition);
+    const start = cursor === undefined || cursor < firstId ? firstId : cursor;
+    // Acknowledged after the partition was described: nothing is left of what was seen then.
+    const lag = start < end ? end - start : 0n;
+    total += lag;
+    if (cursor !== undefined) positions.push({ partition, nextId: cursor, lag });
+  }
+  return { name, positions, lag: total };
 }
 
 /** An open topic. `Out`: the metadata that consumers get; `In`: what producers push. */
@@ -167,6 +203,28 @@ export class TopicHandle<Out = unknown, In = Out> {
     });
     release = adopt(new WeakRef(consumer));
     return consumer;
+  }
+
+  /**
+   * The consumers that have acknowledged events of this topic, by name, and how far each has come; with `name` only that
+   * one. Rejects with TOPIC_NOT_FOUND when the topic was deleted meanwhile.
+   */
+  async consumers(name?: string): Promise<ConsumerDescription[]> {
+    const { connection, entry } = this.#parts;
+    const wanted = name === undefined ? '' : checkName('consumer', name);
+    const { partitions } = await this.describe();
+    const owners = [...new Set(this.#placement)];
+    const answers = await Promise.all(
+      owners.map((server) => connection.topicCursors(server, entry.uuid, entry.name, wanted)),
+    );
+    const cursors = new Map<string, Map<number, bigint>>();
+    for (const { consumer, partition, nextId } of answers.flat()) {
+      const known = cursors.get(consumer) ?? new Map<number, bigint>();
+      cursors.set(consumer, known.set(partition, BigInt(nextId)));
+    }
+    return [...cursors]
+      .map(([consumer, positions]) => describeConsumer(consumer, positions, partitions))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** The topic and its partitions as they are now. Rejects with TOPIC_NOT_FOUND when it was deleted meanwhile. */

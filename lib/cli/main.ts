@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { consumeCommand } from './consume.js';
+import { consumerCommand } from './consumer.js';
 import { forwardCommand } from './forward.js';
 import { infoCommand } from './info.js';
 import { produceCommand } from './produce.js';
@@ -29,6 +30,7 @@ const program = new Command('diaspora')
   .addCommand(topicCommand())
   .addCommand(produceCommand())
   .addCommand(consumeCommand())
+  .addCommand(consumerCommand())
   .addCommand(forwardCommand())
   .addCommand(infoCommand())
   .addHelpText(

@@ -7,6 +7,7 @@
 import { DiasporaError, type ErrorOperands } from '../errors.js';
 import type {
   NativeCounters,
+  NativeCursor,
   NativeDriver,
   NativeDriverOpened,
   NativeDriverOptions,
@@ -157,6 +158,11 @@ export class Connection implements ConnectionSink {
   /** The entries of every state; '' for all names. */
   topicList(server: number, name: string): Promise<NativeTopicEntry[]> {
     return this.#call(server, name, (id) => this.runtime.binding.topicList(id, this.#native, server, name));
+  }
+
+  topicCursors(server: number, uuid: string, topic: string, consumer: string): Promise<NativeCursor[]> {
+    const { binding } = this.runtime;
+    return this.#call(server, topic, (id) => binding.topicCursors(id, this.#native, server, uuid, consumer));
   }
 
   topicStatus(server: number, uuid: string, topic: string): Promise<NativePartitionStatus[]> {

@@ -1,6 +1,6 @@
 /**
- * ByteReader: the primitives of schema-codec.ts, read from bytes that nobody vouches for. Every method refuses bytes that
- * end early or that ByteWriter would not have written, and never reads or allocates past them.
+ * ByteReader: the primitives of schema-codec.ts, read from bytes that nobody vouches for. Every method refuses bytes
+ * that end early or that ByteWriter would not have written, and never reads or allocates past them.
  */
 import { Refusal } from './refusal.js';
 
@@ -41,7 +41,7 @@ export class ByteReader {
     return this.#at(this.#take(1));
   }
 
-  /** Steps over `count` bits, in whole bytes, the lowest first; the bits that are left are 0. Returns where they start. */
+  /** Steps over `count` bits, in whole bytes, lowest first; those that are left are 0. Returns where they start. */
   bits(count: number): number {
     const size = Math.ceil(count / 8);
     const start = this.#take(size);

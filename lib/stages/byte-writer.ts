@@ -77,7 +77,7 @@ export class ByteWriter {
     this.#bytes[this.#length++] = rest;
   }
 
-  /** A safe integer, as the varint of 2v, or of -2v - 1 when it is negative. That has 54 bits: it is never formed whole. */
+  /** A safe integer, as the varint of 2v, or of -2v - 1 when negative. That has 54 bits: it is never formed whole. */
   zigzag(value: number): void {
     const sign = value < 0 ? 1 : 0;
     const magnitude = sign === 1 ? -value - 1 : value;

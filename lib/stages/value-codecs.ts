@@ -1,5 +1,5 @@
 /**
- * The forms of schema-codec.ts (its header has the grammar), as closures that know how to write and read one value each.
+ * The forms of schema-codec.ts (its header has the grammar), as closures that write and read one value each.
  *
  * A codec is given values as jsonValue sees them, and refuses (throws a Refusal) what it cannot write exactly. From
  * bytes it accepts what it could have written, and refuses everything else.

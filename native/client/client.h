@@ -60,7 +60,8 @@ struct Counters {
 // Where completions go. Every call is on the progress thread.
 class CompletionSink {
  public:
-  using Value = std::variant<std::monostate, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>>;
+  using Value = std::variant<std::monostate, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>,
+                             std::vector<wire::CursorRow>>;
   virtual ~CompletionSink() = default;
   virtual void request_done(uint64_t request, Result<Value> result) = 0;
   // first_id is meaningful when status is ok.
@@ -167,6 +168,8 @@ class Client {
   virtual void topic_remove(uint64_t request, uint32_t server, const Uuid& topic) = 0;
   virtual void topic_list(uint64_t request, uint32_t server, const std::string& name) = 0;
   virtual void topic_status(uint64_t request, uint32_t server, const Uuid& topic) = 0;
+  // Of one consumer name, or of all where it is empty.
+  virtual void topic_cursors(uint64_t request, uint32_t server, const Uuid& topic, const std::string& consumer) = 0;
   virtual std::shared_ptr<Producer> open_producer(Producer::Options options) = 0;
   // `request` is done when every server has accepted the subscription.
   virtual std::shared_ptr<Consumer> open_consumer(uint64_t request, Consumer::Options options) = 0;

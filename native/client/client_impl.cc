@@ -31,6 +31,7 @@ class ClientImpl final : public Client {
   void topic_remove(uint64_t request, uint32_t server, const Uuid& topic) override;
   void topic_list(uint64_t request, uint32_t server, const std::string& name) override;
   void topic_status(uint64_t request, uint32_t server, const Uuid& topic) override;
+  void topic_cursors(uint64_t request, uint32_t server, const Uuid& topic, const std::string& consumer) override;
   std::shared_ptr<Producer> open_producer(Producer::Options options) override;
   std::shared_ptr<Consumer> open_consumer(uint64_t request, Consumer::Options options) override;
   void close(uint64_t request) override;
@@ -80,6 +81,18 @@ void ClientImpl::topic_status(uint64_t request, uint32_t server, const Uuid& top
         request, server, [&](uint64_t id) { return wire::make_topic_status(id, topic); },
         [](std::span<const uint8_t> payload) -> Result<CompletionSink::Value> {
           auto rows = wire::decode_topic_status_reply(payload);
+          if (!rows) return rows.error();
+          return CompletionSink::Value(rows.take());
+        });
+  });
+}
+
+void ClientImpl::topic_cursors(uint64_t request, uint32_t server, const Uuid& topic, const std::string& consumer) {
+  run([request, server, topic, consumer](ClientCore& core) {
+    core.request(
+        request, server, [&](uint64_t id) { return wire::make_topic_cursors(id, topic, consumer); },
+        [](std::span<const uint8_t> payload) -> Result<CompletionSink::Value> {
+          auto rows = wire::decode_topic_cursors_reply(payload);
           if (!rows) return rows.error();
           return CompletionSink::Value(rows.take());
         });

@@ -85,6 +85,7 @@ constexpr Export kExports[] = {
     {"topicRemove", topic_remove},
     {"topicList", topic_list},
     {"topicStatus", topic_status},
+    {"topicCursors", topic_cursors},
     {"producerOpen", producer_open},
     {"consumerOpen", consumer_open},
     {"allocate", allocate},

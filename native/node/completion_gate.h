@@ -67,8 +67,9 @@ struct DriverClosed {
   uint64_t driver = 0;
 };
 
-using Payload = std::variant<std::monostate, Error, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>,
-                             FabricReport, ServerStarted, LogLine, DriverOpened, DriverClosed>;
+using Payload =
+    std::variant<std::monostate, Error, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>,
+                 std::vector<wire::CursorRow>, FabricReport, ServerStarted, LogLine, DriverOpened, DriverClosed>;
 
 struct Completion {
   CompletionKind kind = CompletionKind::kInternal;

@@ -94,7 +94,8 @@ struct TopicCall {
   uint64_t request = 0;
   uint32_t server = 0;
 
-  TopicCall(napi_env env, Reader& reader, const Arguments<4>& arguments)
+  template <size_t N>
+  TopicCall(napi_env env, Reader& reader, const Arguments<N>& arguments)
       : driver(driver_argument(env, arguments[1])),
         request(reader.integer(arguments[0], "requestId", kRequestMax)),
         server(reader.u32(arguments[2], "server")) {}
@@ -220,6 +221,18 @@ napi_value topic_status(napi_env env, napi_callback_info info) {
   const Uuid topic = reader.uuid(arguments[3], "uuid");
   if (!reader.ok()) return reader.raise();
   call.driver->client().topic_status(call.request, call.server, topic);
+  return make_undefined(env);
+}
+
+napi_value topic_cursors(napi_env env, napi_callback_info info) {
+  const Arguments<5> arguments(env, info);
+  Reader reader(env);
+  const TopicCall call(env, reader, arguments);
+  if (!call.driver) return nullptr;
+  const Uuid topic = reader.uuid(arguments[3], "uuid");
+  const std::string consumer = reader.string(arguments[4], "consumer");
+  if (!reader.ok()) return reader.raise();
+  call.driver->client().topic_cursors(call.request, call.server, topic, consumer);
   return make_undefined(env);
 }
 

@@ -49,6 +49,14 @@ napi_value make_status(napi_env env, const wire::PartitionStatus& status) {
       .result();
 }
 
+napi_value make_cursor(napi_env env, const wire::CursorRow& row) {
+  return ObjectBuilder(env)
+      .string("consumer", row.consumer)
+      .number("partition", row.partition.value)
+      .number("nextId", static_cast<double>(row.next_id.value))
+      .result();
+}
+
 // The objects of each alternative of Payload.
 struct PayloadMaker {
   napi_env env;
@@ -61,6 +69,7 @@ struct PayloadMaker {
   napi_value operator()(const std::vector<wire::PartitionStatus>& rows) const {
     return make_array(env, rows, make_status);
   }
+  napi_value operator()(const std::vector<wire::CursorRow>& rows) const { return make_array(env, rows, make_cursor); }
   napi_value operator()(const FabricReport& report) const {
     napi_value library = nullptr;
     if (report.library.ok()) {

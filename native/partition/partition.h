@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "base/buffer_pool.h"
 #include "base/error.h"
@@ -109,6 +110,8 @@ class Partition {
 
   // The id after the last one that `consumer` acknowledged; nothing when it never did.
   virtual std::optional<EventId> cursor(const std::string& consumer) const = 0;
+  // All of them, by consumer name. Valid until the next acknowledgement.
+  virtual const std::unordered_map<std::string, EventId>& cursors() const = 0;
   // Everything up to and including `id` is done for `consumer`. Never moves backwards (an older id is a success without
   // effect); an id at or past next_id is OFFSET_OUT_OF_RANGE. Durable at the partition's level when answered.
   virtual void acknowledge(const std::string& consumer, EventId id, StatusCallback done) = 0;

@@ -266,6 +266,7 @@ TEST_P(PartitionConformance, KeepsEventsProducersAndCursorsAcrossReopening) {
   open();
   EXPECT_EQ(partition_->next_id(), next);
   EXPECT_EQ(partition_->cursor("reader"), EventId(10));
+  EXPECT_EQ(partition_->cursors().at("reader"), EventId(10));
   EXPECT_EQ(partition_->admit(position(100, 99)).kind, Admission::Kind::kDuplicate);
   EXPECT_EQ(partition_->admit(position(37, 36)).kind, Admission::Kind::kDuplicate);
   EXPECT_EQ(partition_->admit(position(36, 35)).kind, Admission::Kind::kRefused);

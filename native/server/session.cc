@@ -229,6 +229,13 @@ Result<std::vector<uint8_t>> Session::request_reply(const wire::FrameHeader& hea
       if (!rows) return rows.error();
       return wire::make_topic_status_reply(request, rows.value());
     }
+    case wire::FrameType::kTopicCursors: {
+      const auto frame = wire::decode_topic_cursors(payload);
+      if (!frame) return frame.error();
+      const auto rows = core_->topics->cursors(frame.value().topic, frame.value().consumer);
+      if (!rows) return rows.error();
+      return wire::make_topic_cursors_reply(request, rows.value());
+    }
     case wire::FrameType::kSubscribe: {
       const auto frame = wire::decode_subscribe(payload);
       status = frame ? subscribe(frame.value()) : frame.status();

@@ -158,6 +158,19 @@ Result<std::vector<wire::PartitionStatus>> TopicTable::status(const Uuid& topic)
   return rows;
 }
 
+Result<std::vector<wire::CursorRow>> TopicTable::cursors(const Uuid& topic, const std::string& consumer) const {
+  const auto it = open_.find(topic);
+  if (it == open_.end()) return {ErrorCode::k_TOPIC_NOT_FOUND, "the topic is not on this server"};
+  std::vector<wire::CursorRow> rows;
+  for (const std::shared_ptr<HostedPartition>& hosted : it->second) {
+    if (hosted == nullptr) continue;
+    for (const auto& [name, next_id] : hosted->partition->cursors()) {
+      if (consumer.empty() || name == consumer) rows.push_back({name, hosted->index, next_id});
+    }
+  }
+  return rows;
+}
+
 Result<std::shared_ptr<HostedPartition>> TopicTable::find(const Uuid& topic, PartitionIndex index) const {
   const auto it = open_.find(topic);
   if (it == open_.end()) return {ErrorCode::k_TOPIC_NOT_FOUND, "the topic does not exist on this server (any more)"};

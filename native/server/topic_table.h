@@ -38,6 +38,8 @@ class TopicTable {
   void remove(const Uuid& topic, partition::StatusCallback done);
   std::vector<wire::TopicRecord> list(const std::string& name) const;  // empty name: all
   Result<std::vector<wire::PartitionStatus>> status(const Uuid& topic) const;
+  // Of one consumer name, or of all where it is empty.
+  Result<std::vector<wire::CursorRow>> cursors(const Uuid& topic, const std::string& consumer) const;
 
   // TOPIC_NOT_FOUND, INVALID_PARTITION.
   Result<std::shared_ptr<HostedPartition>> find(const Uuid& topic, PartitionIndex index) const;

@@ -15,6 +15,7 @@ constexpr size_t kTextBytesMax = 4096;             // host identity, provider na
 constexpr size_t kEndpointAddressBytesMax = 4096;  // the largest provider's is below 100
 constexpr size_t kTopicRecordBytesMin = 32;
 constexpr size_t kStatusRowBytes = 20;
+constexpr size_t kCursorRowBytesMin = 16;
 constexpr size_t kStartBytes = 12;
 
 Error malformed(std::string_view what) {
@@ -112,6 +113,7 @@ bool known_type(uint16_t type) {
     case FrameType::kTopicRemove:
     case FrameType::kTopicList:
     case FrameType::kTopicStatus:
+    case FrameType::kTopicCursors:
     case FrameType::kSubscribe:
     case FrameType::kUnsubscribe:
     case FrameType::kAcknowledge:
@@ -232,6 +234,29 @@ std::vector<uint8_t> make_topic_list_reply(uint64_t request_id, const std::vecto
     if (frame.payload_bytes() > kControlFrameBytesMax) {
       return make_error_frame(request_id, {ErrorCode::k_RESOURCE_EXHAUSTED,
                                            "the topic list is larger than a control frame: list topics by name"});
+    }
+  }
+  return frame.finish();
+}
+
+std::vector<uint8_t> make_topic_cursors(uint64_t request_id, const Uuid& topic, const std::string& consumer) {
+  FrameWriter frame(FrameType::kTopicCursors, request_id);
+  frame.fields().uuid(topic);
+  frame.fields().string(consumer);
+  return frame.finish();
+}
+
+std::vector<uint8_t> make_topic_cursors_reply(uint64_t request_id, const std::vector<CursorRow>& rows) {
+  FrameWriter frame(FrameType::kReply, request_id);
+  frame.fields().u32(static_cast<uint32_t>(rows.size()));
+  for (const CursorRow& row : rows) {
+    frame.fields().string(row.consumer);
+    frame.fields().u32(row.partition.value);
+    frame.fields().u64(row.next_id.value);
+    if (frame.payload_bytes() > kControlFrameBytesMax) {
+      return make_error_frame(request_id,
+                              {ErrorCode::k_RESOURCE_EXHAUSTED,
+                               "the list of consumers is larger than a control frame: ask for one by name"});
     }
   }
   return frame.finish();
@@ -399,6 +424,29 @@ Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t
   }
   if (!reader.finished()) return malformed("topic list");
   return records;
+}
+
+Result<TopicCursorsFrame> decode_topic_cursors(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  TopicCursorsFrame frame;
+  frame.topic = reader.uuid();
+  frame.consumer = reader.string(kTextBytesMax);
+  if (!reader.finished()) return malformed("request for cursors");
+  return frame;
+}
+
+Result<std::vector<CursorRow>> decode_topic_cursors_reply(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  uint32_t count = 0;
+  if (!read_count(&reader, kCursorRowBytesMin, kControlFrameBytesMax, &count)) return malformed("list of cursors");
+  std::vector<CursorRow> rows(count);
+  for (CursorRow& row : rows) {
+    row.consumer = reader.string(kTextBytesMax);
+    row.partition = PartitionIndex(reader.u32());
+    row.next_id = EventId(reader.u64());
+  }
+  if (!reader.finished()) return malformed("list of cursors");
+  return rows;
 }
 
 Result<std::vector<PartitionStatus>> decode_topic_status_reply(std::span<const uint8_t> payload) {

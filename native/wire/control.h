@@ -46,6 +46,7 @@ enum class FrameType : uint16_t {
   kSubscribe = 20,
   kUnsubscribe = 21,
   kAcknowledge = 22,
+  kTopicCursors = 23,
   kReply = 32,
 };
 
@@ -101,6 +102,13 @@ struct PartitionStatus {
   EventId next_id;
 };
 
+// How far a consumer name has acknowledged a partition.
+struct CursorRow {
+  std::string consumer;
+  PartitionIndex partition;
+  EventId next_id;
+};
+
 // Where a subscription begins on one partition.
 inline constexpr uint64_t kStartAtCursor = ~uint64_t{0};  // behind the consumer's cursor, the oldest when it has none
 inline constexpr uint64_t kStartAtEnd = ~uint64_t{0} - 1;
@@ -140,6 +148,9 @@ std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription
 std::vector<uint8_t> make_acknowledge(uint64_t request_id, const AcknowledgeFrame& frame);
 // RESOURCE_EXHAUSTED as an error frame when the records do not fit into one frame.
 std::vector<uint8_t> make_topic_list_reply(uint64_t request_id, const std::vector<TopicRecord>& records);
+// The cursors of one consumer name, or with an empty name all.
+std::vector<uint8_t> make_topic_cursors(uint64_t request_id, const Uuid& topic, const std::string& consumer);
+std::vector<uint8_t> make_topic_cursors_reply(uint64_t request_id, const std::vector<CursorRow>& rows);
 std::vector<uint8_t> make_topic_status_reply(uint64_t request_id, const std::vector<PartitionStatus>& rows);
 
 struct FrameHeader {
@@ -163,6 +174,12 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload);
 Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload);
 Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload);
 Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t> payload);
+struct TopicCursorsFrame {
+  Uuid topic;
+  std::string consumer;
+};
+Result<TopicCursorsFrame> decode_topic_cursors(std::span<const uint8_t> payload);
+Result<std::vector<CursorRow>> decode_topic_cursors_reply(std::span<const uint8_t> payload);
 Result<std::vector<PartitionStatus>> decode_topic_status_reply(std::span<const uint8_t> payload);
 
 // INVALID_NAME unless 1 .. kNameBytesMax bytes without '/', '\', ':', control characters, and not "." or "..".

@@ -94,6 +94,10 @@ std::vector<Sample> all_samples() {
        [](Bytes p) { return decode_topic_list_reply(p).status(); }},
       {"status reply", make_topic_status_reply(12, {{PartitionIndex(1), EventId(2), EventId(3)}}),
        [](Bytes p) { return decode_topic_status_reply(p).status(); }},
+      {"cursors", make_topic_cursors(13, uuid_of(1), "reader"),
+       [](Bytes p) { return decode_topic_cursors(p).status(); }},
+      {"cursors reply", make_topic_cursors_reply(14, {{"reader", PartitionIndex(1), EventId(2)}}),
+       [](Bytes p) { return decode_topic_cursors_reply(p).status(); }},
   };
 }
 

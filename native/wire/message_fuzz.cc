@@ -60,6 +60,7 @@ void fuzz_message(std::span<const uint8_t> input) {
   static_cast<void>(decode_batch_done(view.value()).ok());
   static_cast<void>(decode_fetch_done(view.value()).ok());
   static_cast<void>(decode_subscription_error(view.value()).ok());
+  static_cast<void>(decode_windows_wanted(view.value()).ok());
 }
 
 void fuzz_control(std::span<const uint8_t> payload) {
@@ -75,6 +76,8 @@ void fuzz_control(std::span<const uint8_t> payload) {
   static_cast<void>(decode_acknowledge(payload).ok());
   static_cast<void>(decode_topic_list_reply(payload).ok());
   static_cast<void>(decode_topic_status_reply(payload).ok());
+  static_cast<void>(decode_topic_cursors(payload).ok());
+  static_cast<void>(decode_topic_cursors_reply(payload).ok());
 }
 
 }  // namespace

@@ -62,6 +62,8 @@ const commands = [
   'produce',
   'consume',
   'info',
+  'consumer',
+  'consumer list',
   'forward',
   'topic',
   'topic create',
@@ -278,4 +280,15 @@ test('forward copies by the rules of a file, and the next run goes on behind', a
   const bad = await run(['forward', '--config', 'bad.yaml']);
   assert.equal(bad.code, 1);
   assert.match(bad.stderr, /there is no driver 'b'/);
+});
+
+test('consumer list tells how far each name has come', async () => {
+  const data = join(place, 'lagging');
+  await run(['topic', 'create', 'notes', '--data', data]);
+  await run(['produce', 'notes', '--data', data], '{"n":1}\n{"n":2}\n{"n":3}\n');
+  await run(['consume', 'notes', '--name', 'reader', '--max', '2', '--data', data]);
+  const listed = await run(['consumer', 'list', 'notes', '--data', data]);
+  assert.equal(listed.stdout, 'reader: lag 1\n  partition 0: next 2, lag 1\n', listed.stderr);
+  const none = await run(['consumer', 'list', 'notes', '--name', 'nobody', '--json', '--data', data]);
+  assert.equal(none.stdout, '[]\n');
 });

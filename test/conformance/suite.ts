@@ -208,6 +208,35 @@ export function conformance(backend: Backend): void {
       if (place.shared) await other.close();
     });
 
+    test('the consumers of a topic are listed with their positions and lag', watchdog, async () => {
+      const topic = await newTopic(driver, place, { partitions: 2 });
+      assert.deepEqual(await topic.consumers(), []);
+      const producer = topic.producer();
+      for (let n = 0; n < 30; n += 1) producer.push({ n }, undefined, { partition: n < 20 ? 0 : 1 });
+      await producer.close();
+      for (const [name, partition, count] of [
+        ['b', 0, 20],
+        ['a', 0, 5],
+        ['a', 1, 3],
+      ] as const) {
+        const consumer = topic.consumer({ name, partitions: [partition] });
+        await (await pullAll(consumer, count)).at(-1)?.acknowledge();
+        await consumer.close();
+      }
+      const a = {
+        name: 'a',
+        positions: [
+          { partition: 0, nextId: 5n, lag: 15n },
+          { partition: 1, nextId: 3n, lag: 7n },
+        ],
+        lag: 22n,
+      };
+      assert.deepEqual(await topic.consumers('a'), [a]);
+      const b = { name: 'b', positions: [{ partition: 0, nextId: 20n, lag: 0n }], lag: 10n };
+      assert.deepEqual(await topic.consumers(), [a, b]);
+      assert.deepEqual(await topic.consumers('c'), []);
+    });
+
     test('a consumer begins at the beginning, at an id or at the end', watchdog, async () => {
       const topic = await newTopic(driver, place);
       const producer = topic.producer({ batchSize: 7 });

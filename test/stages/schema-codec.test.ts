@@ -11,6 +11,14 @@ import { makeRandom, type Random } from './random-schemas.js';
 const seed = Number(process.env['DIASPORA_SEED'] ?? Date.now() % 1_000_000);
 const closed = { type: 'object', additionalProperties: false };
 
+const percent = { type: 'integer', minimum: 0, maximum: 99 };
+const open = { type: 'object', properties: { a: { type: 'boolean' } } };
+
+/** An object whose `energy` must be there and is the only property. */
+function of(schema: unknown): unknown {
+  return { ...closed, properties: { energy: schema }, required: ['energy'] };
+}
+
 function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
 }
@@ -102,6 +110,9 @@ const golden: readonly (readonly [schema: unknown, value: unknown, hex: string])
   [{ type: 'array', items: { type: 'boolean' } }, [true, false], '020100'],
   [{ type: 'array', items: { type: 'boolean' }, minItems: 2, maxItems: 2 }, [true, false], '0100'],
   [{ type: 'array', items: { type: ['boolean', 'null'] } }, [undefined, true], '02000101'],
+  [{ type: 'array', items: { type: 'boolean' }, minItems: 1 }, [true], '0101'],
+  [{ type: 'array', items: { $id: 'other', type: 'boolean' } }, [true], `01${textHex('true')}`],
+  [{ $id: 'https://example.com/root', type: 'array', items: { $id: '#anchor', type: 'boolean' } }, [true], '0101'],
   // Objects: sorted names, presence, rest.
   [
     { ...closed, properties: { b: { type: 'boolean' }, a: { type: 'integer' } }, required: ['a', 'b'] },
@@ -227,72 +238,67 @@ test('the order of the keys in the stored schema does not matter', () => {
   assert.equal(encodeHex(one, value), `0f02${textHex('3')}${textHex('2')}00`, 'UTF-16 code units, not code points');
 });
 
+const misfits: readonly (readonly [schema: unknown, value: unknown, message: string])[] = [
+  [of(percent), { energy: 100 }, 'metadata.energy: must be an integer from 0 to 99, not 100'],
+  [of(percent), { energy: -1 }, 'metadata.energy: must be an integer from 0 to 99, not -1'],
+  [of(percent), { energy: 1.5 }, 'metadata.energy: must be an integer from 0 to 99, not 1.5'],
+  [of(percent), { energy: '7' }, 'metadata.energy: must be an integer from 0 to 99, not "7"'],
+  [of(percent), { energy: 7n }, 'metadata.energy: must be an integer from 0 to 99, not 7'],
+  [of(percent), {}, 'metadata.energy: is required'],
+  [of(percent), { energy: undefined }, 'metadata.energy: is required'],
+  [of(percent), Object.create({ energy: 1 }), 'metadata.energy: is required'],
+  [of(percent), Object.defineProperty({}, 'energy', { value: 1 }), 'metadata.energy: is required'],
+  [of(percent), { energy: 1, other: 2 }, 'metadata.other: is not a property that the schema allows'],
+  [of(percent), { energy: 1, 'a b': 2 }, 'metadata["a b"]: is not a property that the schema allows'],
+  [of(percent), [], 'metadata: must be an object, not an array'],
+  [of(percent), undefined, 'metadata: must be an object, not undefined'],
+  [of(percent), new Date(0), 'metadata: must be an object, not "1970-01-01T00:00:00.000Z"'],
+  [of({ type: 'integer' }), { energy: 2 ** 53 }, 'metadata.energy: must be a safe integer, not 9007199254740992'],
+  [of({ type: 'integer' }), { energy: 0.5 }, 'metadata.energy: must be a safe integer, not 0.5'],
+  [of({ type: 'number' }), { energy: Number.NaN }, 'metadata.energy: must be a finite number, not NaN'],
+  [of({ type: 'number' }), { energy: -Infinity }, 'metadata.energy: must be a finite number, not -Infinity'],
+  [of({ type: 'number' }), { energy: null }, 'metadata.energy: must be a finite number, not null'],
+  [of({ type: 'boolean' }), { energy: 0 }, 'metadata.energy: must be a boolean, not 0'],
+  [of({ type: 'null' }), { energy: 0 }, 'metadata.energy: must be null, not 0'],
+  [of({ type: 'string' }), { energy: 5 }, 'metadata.energy: must be a string, not 5'],
+  [of({ type: 'string' }), { energy: 'a\ud800' }, 'metadata.energy: must not have unpaired surrogates'],
+  [of({ type: 'string' }), { energy: `${'a'.repeat(99)}\udc00` }, 'metadata.energy: must not have unpaired surrogates'],
+  [of({ const: 'x' }), { energy: 'y' }, 'metadata.energy: must be "x", not "y"'],
+  [of({ enum: [1, '2'] }), { energy: 2 }, 'metadata.energy: must be one of the 2 values of the enum, not 2'],
+  [
+    of({ enum: [{}, 1] }),
+    { energy: { a: 1 } },
+    'metadata.energy: must be one of the 2 values of the enum, not an object',
+  ],
+  [
+    of({ enum: [{ a: 1 }, 2] }),
+    { energy: '{"a":1}' },
+    'metadata.energy: must be one of the 2 values of the enum, not "{\\"a\\":1}"',
+  ],
+  [of({ type: ['boolean', 'null'] }), { energy: 1 }, 'metadata.energy: must be a boolean, not 1'],
+  [
+    of({ type: 'array', items: percent }),
+    { energy: [1, 100] },
+    'metadata.energy[1]: must be an integer from 0 to 99, not 100',
+  ],
+  [of({ type: 'array', items: of(percent) }), { energy: [{}] }, 'metadata.energy[0].energy: is required'],
+  [
+    of({ type: 'array', items: percent }),
+    { energy: { length: 0 } },
+    'metadata.energy: must be an array, not an object',
+  ],
+  [
+    of({ type: 'array', items: percent, minItems: 2, maxItems: 2 }),
+    { energy: [1] },
+    'metadata.energy: must have 2 items, not 1',
+  ],
+  [{}, undefined, 'metadata: must be a JSON value, not undefined'],
+  [{}, () => 1, 'metadata: must be a JSON value, not undefined'],
+  [{}, 1n, 'metadata: must be a JSON value, not a BigInt'],
+];
+
 test('what does not fit is refused, with path and rule', () => {
-  const percent = { type: 'integer', minimum: 0, maximum: 99 };
-  const of = (schema: unknown): unknown => ({ ...closed, properties: { energy: schema }, required: ['energy'] });
-  const cases: readonly (readonly [schema: unknown, value: unknown, message: string])[] = [
-    [of(percent), { energy: 100 }, 'metadata.energy: must be an integer from 0 to 99, not 100'],
-    [of(percent), { energy: -1 }, 'metadata.energy: must be an integer from 0 to 99, not -1'],
-    [of(percent), { energy: 1.5 }, 'metadata.energy: must be an integer from 0 to 99, not 1.5'],
-    [of(percent), { energy: '7' }, 'metadata.energy: must be an integer from 0 to 99, not "7"'],
-    [of(percent), { energy: 7n }, 'metadata.energy: must be an integer from 0 to 99, not 7'],
-    [of(percent), {}, 'metadata.energy: is required'],
-    [of(percent), { energy: undefined }, 'metadata.energy: is required'],
-    [of(percent), Object.create({ energy: 1 }), 'metadata.energy: is required'],
-    [of(percent), Object.defineProperty({}, 'energy', { value: 1 }), 'metadata.energy: is required'],
-    [of(percent), { energy: 1, other: 2 }, 'metadata.other: is not a property that the schema allows'],
-    [of(percent), { energy: 1, 'a b': 2 }, 'metadata["a b"]: is not a property that the schema allows'],
-    [of(percent), [], 'metadata: must be an object, not an array'],
-    [of(percent), undefined, 'metadata: must be an object, not undefined'],
-    [of(percent), new Date(0), 'metadata: must be an object, not "1970-01-01T00:00:00.000Z"'],
-    [of({ type: 'integer' }), { energy: 2 ** 53 }, 'metadata.energy: must be a safe integer, not 9007199254740992'],
-    [of({ type: 'integer' }), { energy: 0.5 }, 'metadata.energy: must be a safe integer, not 0.5'],
-    [of({ type: 'number' }), { energy: Number.NaN }, 'metadata.energy: must be a finite number, not NaN'],
-    [of({ type: 'number' }), { energy: -Infinity }, 'metadata.energy: must be a finite number, not -Infinity'],
-    [of({ type: 'number' }), { energy: null }, 'metadata.energy: must be a finite number, not null'],
-    [of({ type: 'boolean' }), { energy: 0 }, 'metadata.energy: must be a boolean, not 0'],
-    [of({ type: 'null' }), { energy: 0 }, 'metadata.energy: must be null, not 0'],
-    [of({ type: 'string' }), { energy: 5 }, 'metadata.energy: must be a string, not 5'],
-    [of({ type: 'string' }), { energy: 'a\ud800' }, 'metadata.energy: must not have unpaired surrogates'],
-    [
-      of({ type: 'string' }),
-      { energy: `${'a'.repeat(99)}\udc00` },
-      'metadata.energy: must not have unpaired surrogates',
-    ],
-    [of({ const: 'x' }), { energy: 'y' }, 'metadata.energy: must be "x", not "y"'],
-    [of({ enum: [1, '2'] }), { energy: 2 }, 'metadata.energy: must be one of the 2 values of the enum, not 2'],
-    [
-      of({ enum: [{}, 1] }),
-      { energy: { a: 1 } },
-      'metadata.energy: must be one of the 2 values of the enum, not an object',
-    ],
-    [
-      of({ enum: [{ a: 1 }, 2] }),
-      { energy: '{"a":1}' },
-      'metadata.energy: must be one of the 2 values of the enum, not "{\\"a\\":1}"',
-    ],
-    [of({ type: ['boolean', 'null'] }), { energy: 1 }, 'metadata.energy: must be a boolean, not 1'],
-    [
-      of({ type: 'array', items: percent }),
-      { energy: [1, 100] },
-      'metadata.energy[1]: must be an integer from 0 to 99, not 100',
-    ],
-    [of({ type: 'array', items: of(percent) }), { energy: [{}] }, 'metadata.energy[0].energy: is required'],
-    [
-      of({ type: 'array', items: percent }),
-      { energy: { length: 0 } },
-      'metadata.energy: must be an array, not an object',
-    ],
-    [
-      of({ type: 'array', items: percent, minItems: 2, maxItems: 2 }),
-      { energy: [1] },
-      'metadata.energy: must have 2 items, not 1',
-    ],
-    [{}, undefined, 'metadata: must be a JSON value, not undefined'],
-    [{}, () => 1, 'metadata: must be a JSON value, not undefined'],
-    [{}, 1n, 'metadata: must be a JSON value, not a BigInt'],
-  ];
-  for (const [schema, value, message] of cases) {
+  for (const [schema, value, message] of misfits) {
     assert.throws(() => compileSchemaCodec(schema).encode(value), { code: 'INVALID_METADATA', message });
   }
 });
@@ -345,53 +351,52 @@ test('malformed schemas are INVALID_ARGUMENT, with the place', () => {
   }
 });
 
+const foreignBytes: readonly (readonly [schema: unknown, hex: string, message: RegExp])[] = [
+  [
+    of({ type: 'integer', minimum: 0, maximum: 99 }),
+    '64',
+    /^metadata\.energy: must be an integer from 0 to 99, but has the offset 100$/,
+  ],
+  [of({ type: 'integer', minimum: 0, maximum: 99 }), '', /^metadata\.energy: the bytes end early: 1 needed, 0 left$/],
+  [of({ type: 'integer', minimum: 0, maximum: 99 }), '0000', /^metadata: 1 bytes are left over$/],
+  [{ type: 'integer', minimum: 0, maximum: 2 ** 53 - 1 }, 'ffffffffffffff', /has the offset/],
+  [{ type: 'integer' }, '8000', /longer than it needs/],
+  [{ type: 'integer' }, '808000', /longer than it needs/],
+  [{ type: 'integer' }, 'ffffffffffffff1f', /not a safe integer/],
+  [{ type: 'integer' }, 'ffffffffffffffffff01', /has a varint/],
+  [{ type: 'string' }, 'ffffffffffffffff7f', /more than 8 bytes/],
+  [{ type: 'string' }, 'ffffffffffffff7f', /not a safe integer/],
+  [{ type: 'string' }, 'ffffffffffffff0f', /the bytes end early/],
+  [{ type: 'string' }, '0361', /the bytes end early: 3 needed, 1 left/],
+  [{ type: 'string' }, '02c328', /not UTF-8/],
+  [{ type: 'string' }, '03eda080', /not UTF-8/],
+  [{ type: 'number' }, '000000000000f07f', /finite/],
+  [{ type: 'number' }, '0000000000000080', /not -0/],
+  [{ type: 'number' }, '00000000000000', /8 needed, 7 left/],
+  [{ type: 'boolean' }, '02', /0 or 1/],
+  [{ type: ['boolean', 'null'] }, '02', /0 or 1/],
+  [{ enum: [1, 2, 3] }, '03', /but has the index 3/],
+  [{ enum: [1, 1] }, '01', /but has the index 1/],
+  [{ const: 1 }, '00', /left over/],
+  [
+    of({ type: 'array', items: { type: 'number' } }),
+    'ffffffff0f00',
+    /^metadata\.energy: the bytes end early: 4294967295 items/,
+  ],
+  [{ type: 'array', items: { type: 'boolean' }, minItems: 1e9, maxItems: 1e9 }, '00', /1000000000 items/],
+  [{ type: 'array', items: { type: ['number', 'null'] } }, '020001', /^metadata\[1\]: the bytes end early/],
+  [open, '0200', /^metadata: has a bit that means nothing/],
+  [open, '0005', /the bytes end early/],
+  [open, `00${textHex('{"a":true}')}`, /^metadata\.a: stands among the additional properties/],
+  [open, `00${textHex('[1]')}`, /not an object/],
+  [open, `00${textHex('{}')}`, /not an object of some/],
+  [open, `00${textHex('{"b"}')}`, /^metadata: has text that is not JSON/],
+  [{}, '00', /not JSON/],
+  [{}, textHex('\ufeff1'), /not JSON/],
+];
+
 test('bytes that encode does not write are refused, with the path', () => {
-  const of = (schema: unknown): unknown => ({ ...closed, properties: { energy: schema }, required: ['energy'] });
-  const open = { type: 'object', properties: { a: { type: 'boolean' } } };
-  const cases: readonly (readonly [schema: unknown, hex: string, message: RegExp])[] = [
-    [
-      of({ type: 'integer', minimum: 0, maximum: 99 }),
-      '64',
-      /^metadata\.energy: must be an integer from 0 to 99, but has the offset 100$/,
-    ],
-    [of({ type: 'integer', minimum: 0, maximum: 99 }), '', /^metadata\.energy: the bytes end early: 1 needed, 0 left$/],
-    [of({ type: 'integer', minimum: 0, maximum: 99 }), '0000', /^metadata: 1 bytes are left over$/],
-    [{ type: 'integer', minimum: 0, maximum: 2 ** 53 - 1 }, 'ffffffffffffff', /has the offset/],
-    [{ type: 'integer' }, '8000', /longer than it needs/],
-    [{ type: 'integer' }, '808000', /longer than it needs/],
-    [{ type: 'integer' }, 'ffffffffffffff1f', /not a safe integer/],
-    [{ type: 'integer' }, 'ffffffffffffffffff01', /has a varint/],
-    [{ type: 'string' }, 'ffffffffffffffff7f', /more than 8 bytes/],
-    [{ type: 'string' }, 'ffffffffffffff7f', /not a safe integer/],
-    [{ type: 'string' }, 'ffffffffffffff0f', /the bytes end early/],
-    [{ type: 'string' }, '0361', /the bytes end early: 3 needed, 1 left/],
-    [{ type: 'string' }, '02c328', /not UTF-8/],
-    [{ type: 'string' }, '03eda080', /not UTF-8/],
-    [{ type: 'number' }, '000000000000f07f', /finite/],
-    [{ type: 'number' }, '0000000000000080', /not -0/],
-    [{ type: 'number' }, '00000000000000', /8 needed, 7 left/],
-    [{ type: 'boolean' }, '02', /0 or 1/],
-    [{ type: ['boolean', 'null'] }, '02', /0 or 1/],
-    [{ enum: [1, 2, 3] }, '03', /but has the index 3/],
-    [{ enum: [1, 1] }, '01', /but has the index 1/],
-    [{ const: 1 }, '00', /left over/],
-    [
-      of({ type: 'array', items: { type: 'number' } }),
-      'ffffffff0f00',
-      /^metadata\.energy: the bytes end early: 4294967295 items/,
-    ],
-    [{ type: 'array', items: { type: 'boolean' }, minItems: 1e9, maxItems: 1e9 }, '00', /1000000000 items/],
-    [{ type: 'array', items: { type: ['number', 'null'] } }, '020001', /^metadata\[1\]: the bytes end early/],
-    [open, '0200', /^metadata: has a bit that means nothing/],
-    [open, '0005', /the bytes end early/],
-    [open, `00${textHex('{"a":true}')}`, /^metadata\.a: stands among the additional properties/],
-    [open, `00${textHex('[1]')}`, /not an object/],
-    [open, `00${textHex('{}')}`, /not an object of some/],
-    [open, `00${textHex('{"b"}')}`, /^metadata: has text that is not JSON/],
-    [{}, '00', /not JSON/],
-    [{}, textHex('\ufeff1'), /not JSON/],
-  ];
-  for (const [schema, hex, message] of cases) {
+  for (const [schema, hex, message] of foreignBytes) {
     assert.throws(() => compileSchemaCodec(schema).decode(bytesOf(hex)), refused(message), String(message));
   }
 });

@@ -375,6 +375,7 @@ export class FakeCore {
           const mine = (entry?.placement ?? []).flatMap((owner, at) => (owner === this.uuid(server) ? [at] : []));
           return mine.map((partition) => ({ partition, firstId: 0, nextId: this.stored(uuid, partition).length }));
         }),
+      topicCursors: (id, _driver, server) => this.#request(`topicCursors ${server}`, id, () => []),
       producerOpen: (_driver, options) => this.#openProducer(options),
       consumerOpen: (request, _driver, options) => this.#openConsumer(request, options),
       allocate: (bytes) => new ArrayBuffer(bytes),
