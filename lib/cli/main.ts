@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './bench.js';
 import { consumeCommand } from './consume.js';
 import { consumerCommand } from './consumer.js';
 import { forwardCommand } from './forward.js';
@@ -32,6 +33,7 @@ const program = new Command('diaspora')
   .addCommand(consumeCommand())
   .addCommand(consumerCommand())
   .addCommand(forwardCommand())
+  .addCommand(benchCommand())
   .addCommand(infoCommand())
   .addHelpText(
     'after',

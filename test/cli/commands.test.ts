@@ -65,6 +65,9 @@ const commands = [
   'consumer',
   'consumer list',
   'forward',
+  'bench',
+  'bench producer',
+  'bench consumer',
   'topic',
   'topic create',
   'topic list',
@@ -292,3 +295,39 @@ test('consumer list tells how far each name has come', async () => {
   const none = await run(['consumer', 'list', 'notes', '--name', 'nobody', '--json', '--data', data]);
   assert.equal(none.stdout, '[]\n');
 });
+
+test('bench stores and reads; interest and selectivity move only what they say', async () => {
+  const data = join(place, 'benched');
+  await run(['topic', 'create', 'b', '--partitions', '2', '--data', data, '--durability', 'os']);
+  const stored = await run([
+    'bench',
+    'producer',
+    'b',
+    '-n',
+    '200',
+    '-s',
+    '1000',
+    '-m',
+    '64',
+    '-b',
+    '7',
+    '--json',
+    '--data',
+    data,
+  ]);
+  assert.equal(stored.code, 0, stored.stderr);
+  assert.deepEqual(pick(stored), [200, 200_000]);
+  const read = async (...options: string[]): Promise<[number, number]> =>
+    pick(await run(['bench', 'consumer', 'b', '-n', '1000', '--json', '--data', data, ...options]));
+  assert.deepEqual(await read(), [200, 200_000]);
+  assert.deepEqual(await read('-i', '0.1', '-s', '0.5'), [200, 10_000]);
+  assert.deepEqual(await read('-i', '0'), [200, 0]);
+  const text = await run(['bench', 'consumer', 'b', '-n', '10', '--data', data]);
+  assert.match(text.stdout, /^read 10 events in .* events\/s\ndata: /);
+  assert.equal((await run(['bench', 'consumer', 'b', '-i', '2', '--data', data])).code, 2);
+});
+
+function pick({ stdout }: Outcome): [number, number] {
+  const { events, dataBytes } = JSON.parse(stdout) as { events: number; dataBytes: number };
+  return [events, dataBytes];
+}
