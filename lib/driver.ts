@@ -23,6 +23,7 @@ import {
   stringOption,
 } from './options.js';
 import { type LogLine, runtime } from './runtime.js';
+import type { JsonSchemaType, TypedJsonSchema } from './stages/schema-type.js';
 import { localStages, resolveStages, Stages, type StoredStages, storedStages } from './stages/stages.js';
 import type { JsonSchema, StageOptions } from './stages/types.js';
 import { ThreadPool } from './thread-pool.js';
@@ -280,8 +281,8 @@ export class Driver {
   }
 
   /**
-   * Opens a topic. With a Standard Schema as `schema` its types are those of the metadata, and what is pushed is
-   * validated by it. Stages that are functions of the process that created the topic must be given here in another one.
+   * Opens a topic. With a Standard Schema or a JSON Schema as `schema` its types are those of the metadata, and what is
+   * pushed is validated by it. Stages that are functions of the process that created the topic must be given here in another one.
    * Stages that are modules are loaded from the driver's `modules`; `producer()` and `consumer()` say when one that they
    * need is not there. Rejects with TOPIC_NOT_FOUND, INVALID_NAME,
    * INVALID_ARGUMENT.
@@ -290,6 +291,10 @@ export class Driver {
     name: string,
     options: OpenTopicOptions<StandardSchemaV1.InferOutput<S>> & { readonly schema: S },
   ): Promise<TopicHandle<StandardSchemaV1.InferOutput<S>, StandardSchemaV1.InferInput<S>>>;
+  openTopic<const S extends TypedJsonSchema>(
+    name: string,
+    options: OpenTopicOptions<JsonSchemaType<S>> & { readonly schema: S },
+  ): Promise<TopicHandle<JsonSchemaType<S>>>;
   openTopic<T = unknown>(name: string, options?: OpenTopicOptions<T>): Promise<TopicHandle<T>>;
   async openTopic(name: string, options?: object): Promise<TopicHandle<unknown, never>> {
     this.#requireOpen();

@@ -33,6 +33,7 @@ export { Ordering } from './ordering.js';
 export { type Pending, Producer } from './producer.js';
 export type { EventId, ProducerOptions, PushOptions } from './producer-options.js';
 export { type LogLine, Server, type ServerOptions } from './server.js';
+export type { JsonSchemaType, TypedJsonSchema } from './stages/schema-type.js';
 export type { StageConfig } from './stages/stages.js';
 export type {
   BinarySerializer,

@@ -66,4 +66,38 @@ export async function inferred(driver: Driver): Promise<void> {
   expectType<Equal<typeof metadata, { energy: number; unit: string }>>();
 }
 
+export async function jsonSchemaTyped(driver: Driver): Promise<void> {
+  const topic = await driver.openTopic('t', {
+    schema: {
+      type: 'object',
+      properties: {
+        energy: { type: 'integer', minimum: 0 },
+        tags: { type: 'array', items: { type: ['string', 'null'] } },
+        kind: { enum: ['signal', 'noise'] },
+        beam: { type: 'object', properties: { on: { type: 'boolean' } }, required: ['on'] },
+        either: { anyOf: [{ type: 'number' }, { const: 'none' }] },
+      },
+      required: ['energy', 'kind'],
+    },
+  });
+  const producer = topic.producer();
+  producer.push({ energy: 1, kind: 'signal', tags: ['a', null], beam: { on: true }, either: 'none' });
+  // @ts-expect-error: energy is missing
+  producer.push({ kind: 'noise' });
+  // @ts-expect-error: no such kind
+  producer.push({ energy: 1, kind: 'other' });
+  // @ts-expect-error: not a boolean
+  producer.push({ energy: 1, kind: 'noise', beam: { on: 1 } });
+  const { metadata } = await topic.consumer({ name: 'c' }).pull();
+  expectType<Equal<typeof metadata.energy, number>>();
+  expectType<Equal<typeof metadata.kind, 'signal' | 'noise'>>();
+  expectType<Equal<typeof metadata.tags, (string | null)[] | undefined>>();
+  expectType<Equal<typeof metadata.either, number | 'none' | undefined>>();
+  // What is given explicitly counts, with any schema.
+  const schema: Readonly<Record<string, unknown>> = { type: 'object' };
+  const explicit = await driver.openTopic<Collision>('t', { schema });
+  const explicitProducer = explicit.producer();
+  expectType<Equal<typeof explicitProducer, Producer<Collision>>>();
+}
+
 test('the types of metadata and data follow from topic, schema and options', () => undefined);
