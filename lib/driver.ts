@@ -4,6 +4,7 @@
  * States: open -> closing (close() was called; producers flush) -> closed; destroy() -> destroyed. An open driver does
  * not keep the process alive; pending pushes, flushes, pulls and requests do.
  */
+import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { Catalogue } from './catalogue.js';
 import type { DriverCounters } from './counters.js';
@@ -131,6 +132,8 @@ const topicNames = ['partitions', 'durability', 'manager', 'validator', 'partiti
 const openNames = ['schema', 'validator', 'partitionSelector', 'serializer'] as const;
 
 const partitionsMax = 1024;
+/** Less than the wire's bound on the frame that carries it (docs/formats/wire.md). */
+const configBytesMax = 2 ** 20 - 65_536;
 const timerMax = 2 ** 31 - 1;
 
 /**
@@ -141,8 +144,10 @@ const stagesOfProcess = new Map<string, StageOptions<never>>();
 
 function moduleDirectories({ modules }: CommonDriverOptions): readonly string[] {
   if (modules === undefined) return [];
-  const directories = typeof modules === 'string' ? [modules] : [...modules];
-  if (directories.every((directory) => typeof directory === 'string' && directory !== '')) return directories;
+  const directories: unknown[] = Array.isArray(modules) ? modules : [modules];
+  const isName = (directory: unknown): directory is string => typeof directory === 'string' && directory !== '';
+  // Made absolute now: what is allowed does not change with the working directory.
+  if (directories.every(isName)) return directories.map((directory) => resolve(directory));
   throw invalidOption('modules', 'a directory or a list of directories', modules);
 }
 
@@ -264,6 +269,10 @@ export class Driver {
     }
     const stages = given as StageOptions<never>;
     const stored = storedStages(stages);
+    const config = JSON.stringify(stored);
+    if (Buffer.byteLength(config) > configBytesMax) {
+      throw new DiasporaError('INVALID_ARGUMENT', `the stages of a topic are at most ${configBytesMax} bytes of JSON`);
+    }
     const local = localStages(stored, stages);
     const partitions = integerOption('partitions', given.partitions, { min: 1, max: partitionsMax, fallback: 1 });
     // Made once for the errors: nobody could use a topic whose stages are wrong.
@@ -275,7 +284,7 @@ export class Driver {
       partitions,
       durability,
       manager,
-      config: JSON.stringify(stored),
+      config,
     });
     if (Object.keys(local).length > 0) stagesOfProcess.set(entry.uuid, local);
   }

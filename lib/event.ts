@@ -2,7 +2,7 @@
  * Event and EventBatch: what a consumer gets. Everything of an event is read when it is asked for.
  */
 import type { Delivery } from './delivery.js';
-import { wrapError } from './errors.js';
+import { DiasporaError } from './errors.js';
 import type { Future } from './future.js';
 
 /** What an event asks of its consumer. Internal. */
@@ -59,7 +59,8 @@ export class Event<T = unknown, D = Buffer | undefined> {
         const operands = { topic: this.topic, partition: this.partition, eventId: this.id };
         const reason = error instanceof Error && error.cause !== undefined ? error.cause : error;
         const what = `the metadata of event ${this.id} of partition ${this.partition} of topic '${this.topic}'`;
-        throw wrapError('INVALID_METADATA', what, reason, operands);
+        const text = reason instanceof Error ? reason.message : String(reason);
+        throw new DiasporaError('INVALID_METADATA', `${what}: ${text}`, { ...operands, cause: reason });
       }
     }
     return this.value as T;

@@ -3,29 +3,34 @@
  *
  * An event is acknowledged to the source when the target has stored it, in order, so nothing is lost whatever happens;
  * and when forwarding ends in order (a signal, a limit, an idle time) everything that was pushed is stored and
- * acknowledged first, so that the next run begins behind it and nothing is there twice. A process that is killed leaves
- * at most the batches then in flight to be stored again.
+ * acknowledged first, so that the next run begins behind it and nothing is there twice. The same holds when an event is
+ * refused or cannot be read: nothing behind it is pushed. Only when the target fails while events are in flight, or the
+ * process is killed, may those be stored again.
  */
 import type { Consumer } from './consumer.js';
-import { fullData } from './consumer-options.js';
+import { type DataSelector, fullData } from './consumer-options.js';
 import { DiasporaError } from './errors.js';
 import type { Event, EventBatch } from './event.js';
-import type { DataSelectorFunction } from './event-supply.js';
-import { booleanOption, checkKeys, functionOption, integerOption, stringOption } from './options.js';
+import type { Future } from './future.js';
+import { booleanOption, checkKeys, integerOption, invalidOption, stringOption } from './options.js';
 import type { Producer } from './producer.js';
+import type { EventId } from './producer-options.js';
 import type { TopicHandle } from './topic-handle.js';
 
-/** Options of {@link forward}. */
-export interface ForwardOptions {
-  /** Name of the consumer at the source, which remembers how far it came. Default: 'SOURCE->TARGET'. */
+/** Options of {@link forward}. `T`: the metadata of the source. */
+export interface ForwardOptions<T = unknown> {
+  /** Name of the consumer at the source, which remembers how far it came. Default: 'forward.' and the target's uuid. */
   readonly name?: string;
   /** Whether data goes along. Default: true. */
   readonly data?: boolean;
   /** What of each event's data goes along. Default: all of it. */
-  readonly dataSelector?: DataSelectorFunction<unknown>;
-  /** Push to the partition of the same index, whatever the target's selector would say by itself. Default: false. */
+  readonly dataSelector?: DataSelector<T>;
+  /**
+   * Store each event in the partition of the same index; for targets whose partition selector is `default` or `sticky`.
+   * Default: false, the target's selector decides.
+   */
   readonly keepPartition?: boolean;
-  /** Ends it, in order. */
+  /** Ends it, in order: what was pushed is waited for, as long as the target's driver tries to reach its servers. */
   readonly signal?: AbortSignal;
   /** Ends it when no event came for so long, milliseconds. Default: never. */
   readonly idleTimeoutMs?: number;
@@ -37,10 +42,10 @@ const optionNames = ['name', 'data', 'dataSelector', 'keepPartition', 'signal', 
 const runsInFlightMax = 8;
 
 type Copied = Event<unknown, Buffer | undefined>;
-
-/** Text is taken over byte for byte where the source stores text. */
-function textOf(event: Copied, isText: boolean): string {
-  return isText ? event.metadataText : JSON.stringify(event.metadata);
+/** Not a future by itself: an async function that returned one would wait for it. */
+interface Pushed {
+  readonly event: Copied;
+  readonly stored: Future<EventId>;
 }
 
 class Forwarding {
@@ -48,39 +53,75 @@ class Forwarding {
   readonly #producer: Producer<unknown>;
   readonly #isText: boolean;
   readonly #keepPartition: boolean;
-  #inFlight: Promise<void>[] = [];
+  readonly #inFlight: Promise<void>[] = [];
   #last: Promise<void> = Promise.resolve();
 
-  constructor(source: TopicHandle, producer: Producer<unknown>, keepPartition: boolean) {
+  constructor(source: Pick<TopicHandle, 'serializer'>, producer: Producer<unknown>, keepPartition: boolean) {
     this.#producer = producer;
     this.#isText = ['default', 'json', 'raw'].includes(source.serializer.type);
     this.#keepPartition = keepPartition;
   }
 
-  /** Pushes a run; resolves when there is room for another. Rejects with the first error of an earlier one. */
+  /** Pushes a run up to the first event that is refused, whose error it rejects with; or with one of an earlier run. */
   async take(run: EventBatch<unknown, Buffer | undefined>): Promise<void> {
-    const stored = run.events.map((event) => {
-      const options = this.#keepPartition ? { partition: event.partition } : undefined;
-      return this.#producer.push(textOf(event, this.#isText), event.data, options);
-    });
-    const before = this.#last;
-    this.#last = (async (): Promise<void> => {
-      await before;
-      for (const future of stored) await future;
-      await run.acknowledge();
-      this.count += run.length;
-    })();
-    // Looked at below, or in end().
-    this.#last.catch(() => undefined);
-    this.#inFlight.push(this.#last);
+    const pushed: Pushed[] = [];
+    try {
+      for (const event of run.events) pushed.push(await this.#push(event));
+    } finally {
+      this.#acknowledgeLater(pushed);
+    }
     if (this.#inFlight.length >= runsInFlightMax) await this.#inFlight.shift();
-    await this.#producer.ready;
   }
 
-  /** Everything taken is stored and acknowledged. */
+  /** Everything pushed is stored and acknowledged, or this rejects with why it is not. */
   async end(): Promise<void> {
     this.#producer.flush();
     await this.#last;
+  }
+
+  /** Waits for room, also where others fill the target's driver. */
+  async #push(event: Copied): Promise<Pushed> {
+    const metadata = this.#metadataOf(event);
+    const options = this.#keepPartition ? { partition: event.partition } : undefined;
+    for (;;) {
+      await this.#producer.ready;
+      const stored = this.#producer.push(metadata, event.data, options);
+      if (!stored.completed) return { event, stored };
+      try {
+        stored.wait(0);
+        return { event, stored };
+      } catch (error) {
+        if (!(error instanceof DiasporaError) || error.code !== 'QUEUE_FULL') throw error;
+      }
+    }
+  }
+
+  /** Text is taken over byte for byte where the source stores text. */
+  #metadataOf(event: Copied): unknown {
+    if (this.#isText) return event.metadataText;
+    const { metadata } = event;
+    return typeof metadata === 'string' ? JSON.stringify(metadata) : metadata;
+  }
+
+  #acknowledgeLater(pushed: readonly Pushed[]): void {
+    if (pushed.length === 0) return;
+    const before = this.#last;
+    this.#last = (async (): Promise<void> => {
+      await before;
+      let last: Copied | undefined;
+      try {
+        for (const { event, stored } of pushed) {
+          await stored;
+          last = event;
+          this.count += 1;
+        }
+      } finally {
+        await last?.acknowledge();
+      }
+    })();
+    // Looked at by take() or end().
+    this.#last.catch(() => undefined);
+    this.#inFlight.push(this.#last);
   }
 }
 
@@ -96,38 +137,56 @@ async function copyAll(
   try {
     for await (const run of consumer.batches(limits)) await forwarding.take(run);
   } catch (error) {
-    if (!isAbort(error, limits.signal)) throw error;
+    if (!isAbort(error, limits.signal)) {
+      // What was pushed before it counts, and the first error is the one to tell.
+      await forwarding.end();
+      throw error;
+    }
   }
   await forwarding.end();
 }
 
-/**
- * Copies the events of `source` to `target` until it is told to end; resolves with how many were. Rejects with the first
- * error of either side; what was stored by then is acknowledged, and a later call goes on behind it.
- */
-export async function forward(source: TopicHandle, target: TopicHandle, given?: ForwardOptions): Promise<number> {
-  const options = checkKeys('forward', given, optionNames);
-  const name = stringOption('name', options.name, `${source.name}->${target.name}`);
-  const keepPartition = booleanOption('keepPartition', options.keepPartition, false);
-  if (keepPartition && source.partitions > target.partitions) {
+type Target = Pick<TopicHandle, 'name' | 'uuid' | 'partitions' | 'partitionSelector' | 'producer'>;
+
+function checkPartitions(source: Pick<TopicHandle, 'name' | 'partitions'>, target: Target): void {
+  if (source.partitions > target.partitions) {
     const counts = `'${source.name}' has ${source.partitions}, '${target.name}' only ${target.partitions}`;
     throw new DiasporaError('INVALID_ARGUMENT', `keepPartition: topic ${counts} partitions`);
   }
-  const dataSelector = functionOption('dataSelector', options.dataSelector) ?? fullData;
+  const { type } = target.partitionSelector;
+  if (type === 'default' || type === 'sticky') return;
+  throw new DiasporaError('INVALID_ARGUMENT', `keepPartition: '${target.name}' has the partition selector '${type}'`);
+}
+
+/**
+ * Copies the events of `source` to `target` until it is told to end; resolves with how many were. Rejects with the first
+ * error of either side; what was stored before it is acknowledged, and a later call goes on behind it. INVALID_ARGUMENT
+ * for wrong options.
+ */
+export async function forward<T>(source: TopicHandle<T>, target: Target, given?: ForwardOptions<T>): Promise<number> {
+  const options = checkKeys('forward', given, optionNames);
+  const name = stringOption('name', options.name, `forward.${target.uuid}`);
+  const keepPartition = booleanOption('keepPartition', options.keepPartition, false);
+  if (keepPartition) checkPartitions(source, target);
   const withData = booleanOption('data', options.data, true);
-  const limits = {
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-    ...(options.idleTimeoutMs === undefined
-      ? {}
-      : { idleTimeoutMs: integerOption('idleTimeoutMs', options.idleTimeoutMs, { min: 0, fallback: 0 }) }),
-  };
-  const producer = target.producer();
-  const consumer = source.consumer({ name, ...(withData ? { dataSelector } : {}) });
-  const forwarding = new Forwarding(source, producer as Producer<unknown>, keepPartition);
-  try {
-    await copyAll(consumer, forwarding, limits);
-  } finally {
-    await Promise.allSettled([consumer.close(), producer.close()]);
+  const { dataSelector = fullData, signal, idleTimeoutMs } = options;
+  if (!withData && options.dataSelector !== undefined) {
+    throw invalidOption('dataSelector', 'absent when data is false', options.dataSelector);
   }
-  return forwarding.count;
+  const limits = {
+    ...(signal === undefined ? {} : { signal }),
+    ...(idleTimeoutMs === undefined
+      ? {}
+      : { idleTimeoutMs: integerOption('idleTimeoutMs', idleTimeoutMs, { min: 0, fallback: 0 }) }),
+  };
+  const consumer = source.consumer({ name, ...(withData ? { dataSelector } : {}) });
+  let producer: Producer<unknown> | undefined;
+  try {
+    producer = target.producer() as unknown as Producer<unknown>;
+    const forwarding = new Forwarding(source, producer, keepPartition);
+    await copyAll(consumer as unknown as Consumer<unknown, Buffer | undefined>, forwarding, limits);
+    return forwarding.count;
+  } finally {
+    await Promise.allSettled([consumer.close(), producer?.close()]);
+  }
 }

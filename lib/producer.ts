@@ -178,8 +178,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   /**
    * Pushes one event; never blocks. The future gives its id when the server has stored it.
    *
-   * `metadata`: a value that JSON can express, or a string that is JSON text (the fast path). Text without a validator is
-   * stored as it is: `{...}` and `[...]` are trusted, other text is parsed; the option `checkJson` parses all.
+   * `metadata`: a value that JSON can express, or a string that is JSON text (the fast path). With the default stages text
+   * is stored as it is: `{...}` and `[...]` are trusted, other text is parsed; the option `checkJson` parses all.
    * `data`: memory that the core reads until the future settles; do not write to it before. Segments of at least the
    * driver's `zeroCopyThreshold` bytes are not copied.
    *

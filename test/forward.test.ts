@@ -87,17 +87,51 @@ test('only selected data goes along', async (t) => {
   assert.equal(event.data.toString(), '234');
 });
 
-test('an event that the target refuses ends it with the reason; what came before is acknowledged', async (t) => {
+test('an event that is refused, or cannot be read, ends it there; what came before is acknowledged, nothing is twice', async (t) => {
   const validator = { type: 'eventbridge', schema: { ok: [true] } } as const;
   const { source, target } = await twoTopics(t, {}, { validator });
   const producer = source.producer();
-  await producer.push({ ok: true, n: 0 });
-  await producer.push({ ok: true, n: 1 });
-  assert.equal(await forward(source, target, { idleTimeoutMs: 100 }), 2);
-  await producer.push({ ok: false });
-  await assert.rejects(forward(source, target, { idleTimeoutMs: 100 }), { code: 'INVALID_METADATA' });
-  const { partitions } = await target.describe();
-  assert.equal(partitions[0]?.nextId, 2n);
+  for (let n = 0; n < 10; n += 1) producer.push({ ok: n !== 5, n }, new Uint8Array(10));
+  await producer.flush();
+  const dataSelector = (metadata: unknown, descriptor: Parameters<typeof fullData>[1]): typeof descriptor => {
+    if ((metadata as { n: number }).n === 3) throw new Error('unreadable');
+    return descriptor;
+  };
+  const stored = async (): Promise<bigint | undefined> => (await target.describe()).partitions[0]?.nextId;
+  for (let round = 0; round < 2; round += 1) {
+    await assert.rejects(forward(source, target, { dataSelector, idleTimeoutMs: 100 }), /unreadable/);
+    assert.equal(await stored(), 3n);
+  }
+  for (let round = 0; round < 2; round += 1) {
+    await assert.rejects(forward(source, target, { idleTimeoutMs: 100 }), { code: 'INVALID_METADATA' });
+    assert.equal(await stored(), 5n);
+  }
+  const [consumer] = await source.consumers();
+  assert.equal(consumer?.positions[0]?.nextId, 5n);
+});
+
+test('a target with little room for what is pending gets everything once', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const driver = await Driver.open({ data: join(directory, 'small'), pendingBytesMax: 2 ** 20 });
+  t.after(() => driver.destroy());
+  await driver.createTopic('small', { durability: 'os' });
+  const { source } = await twoTopics(t, {}, {});
+  const producer = source.producer();
+  for (let n = 0; n < 100; n += 1) producer.push({ n }, pattern(n, 60_000));
+  await producer.flush();
+  const small = await driver.openTopic('small');
+  assert.equal(await forward(source, small, { idleTimeoutMs: 200 }), 100);
+  assert.equal((await small.describe()).partitions[0]?.nextId, 100n);
+});
+
+test('targets keep their places apart, and keepPartition needs a target that heeds it', async (t) => {
+  const { source, target } = await twoTopics(t, {}, {});
+  const { target: other } = await twoTopics(t, {}, {});
+  await source.producer().push({});
+  assert.equal(await forward(source, target, { idleTimeoutMs: 100 }), 1);
+  assert.equal(await forward(source, other, { idleTimeoutMs: 100 }), 1);
+  const { target: hashed } = await twoTopics(t, {}, { partitionSelector: { type: 'hash', path: 'n' } });
+  await assert.rejects(forward(source, hashed, { keepPartition: true }), { code: 'INVALID_ARGUMENT' });
   const wide = await twoTopics(t, { partitions: 2 }, {});
   await assert.rejects(forward(wide.source, wide.target, { keepPartition: true }), { code: 'INVALID_ARGUMENT' });
 });

@@ -16,6 +16,8 @@ import { printLine } from './terminal.js';
 /** Buffers that events are pushed from in turn: as many as are in flight, so that each is registered once. */
 const buffersMax = 16;
 const bufferBytesMax = 256 * 2 ** 20;
+/** Bytes that are pushed between two looks at whether the producer is ready: far below the driver's limit. */
+const pauseBytes = 2 ** 20;
 
 interface CommonOptions extends ConnectionOptions {
   readonly events: number;
@@ -98,25 +100,34 @@ async function benchProducer(topicName: string, options: ProducerOptions): Promi
     const topic = await driver.openTopic(topicName);
     const buffers = makeBuffers(driver, options.dataSize);
     const producer = topic.producer({ batchSize: options.batchSize });
+    // Looking costs as much as pushing a small event.
+    const pause = Math.max(1, Math.floor(pauseBytes / (options.dataSize + options.metadataSize + 1)));
     const begin = performance.now();
     for (let n = 0; n < options.events; n += 1) {
       producer.push(metadataOf(n, options.metadataSize), buffers[n % buffers.length]);
       if (options.flushEvery > 0 && (n + 1) % options.flushEvery === 0) await producer.flush();
-      else if (n % 64 === 0) await producer.ready;
+      else if (n % pause === 0) await producer.ready;
     }
     await producer.flush();
+    const [error] = producer.errors;
+    if (error !== undefined) throw error;
     const seconds = (performance.now() - begin) / 1000;
     await report('stored', seconds, options.events, driver.counters(), options.json);
     await producer.close();
   });
 }
 
-async function consumeAll(consumer: Consumer, events: number): Promise<void> {
+/** Returns the bytes of data that came with so many events. */
+async function consumeAll(consumer: Consumer<unknown, Buffer | undefined>, events: number): Promise<number> {
   let left = events;
-  for await (const batch of consumer.batches()) {
-    left -= batch.length;
-    if (left <= 0) return;
+  let bytes = 0;
+  if (left === 0) return bytes;
+  for await (const { events: run } of consumer.batches()) {
+    for (const { data } of run.slice(0, left)) bytes += data?.length ?? 0;
+    left -= run.length;
+    if (left <= 0) break;
   }
+  return bytes;
 }
 
 async function benchConsumer(topicName: string, options: ConsumerOptions): Promise<void> {
@@ -142,10 +153,11 @@ async function benchConsumer(topicName: string, options: ConsumerOptions): Promi
     });
     await consumer.ready;
     const begin = performance.now();
-    if (events > 0) await consumeAll(consumer, events);
+    const bytes = await consumeAll(consumer, events);
     const seconds = (performance.now() - begin) / 1000;
     await consumer.close();
-    await report('read', seconds, events, driver.counters(), options.json);
+    // The counters have what was delivered ahead, too.
+    await report('read', seconds, events, { ...driver.counters(), dataBytes: bytes }, options.json);
   });
 }
 

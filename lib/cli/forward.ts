@@ -14,7 +14,7 @@ import { type ForwardOptions, forward } from '../forward.js';
 import { checkKeys } from '../options.js';
 import { loadModuleStage } from '../stages/modules.js';
 import { parsePositive } from './arguments.js';
-import { errorLine, note, untilInterrupted } from './terminal.js';
+import { errorLine, note, noteLog, untilInterrupted } from './terminal.js';
 
 /** Pause before a rule that failed is tried again, milliseconds; as the reference. */
 const retryMs = 500;
@@ -74,25 +74,33 @@ async function readConfig(path: string): Promise<Config> {
   }
   const opened = Object.entries(drivers).map(([name, given]) => [name, driverOptions(given as never)] as const);
   const config = { drivers: new Map(opened), rules: rules as unknown as Rule[] };
+  const seen = new Set<string>();
   for (const rule of config.rules) {
     checkKeys(`${path}: a rule`, rule, ruleKeys);
     placeOf(path, config, rule.from);
     placeOf(path, config, rule.to);
+    const line = JSON.stringify([rule.from, rule.to, rule.consumer]);
+    if (seen.has(line)) throw malformed(path, `two rules from ${rule.from} to ${rule.to}: give each its 'consumer'`);
+    seen.add(line);
   }
   return config;
 }
 
+/** `dataSelector` is a factory in a module beside the configuration. */
 async function optionsOf(rule: Rule, path: string): Promise<ForwardOptions> {
   const { data, keepPartition, consumer, dataSelector } = rule;
   const selector =
     dataSelector === undefined ? undefined : await loadModuleStage({ type: dataSelector }, [resolve(dirname(path))]);
   return {
-    // As the reference names it, but for '/', which names may not have.
-    name: consumer ?? `${rule.from}->${rule.to}`.replaceAll('/', '.'),
+    ...(consumer === undefined ? {} : { name: consumer }),
     ...(data === undefined ? {} : { data }),
     ...(keepPartition === undefined ? {} : { keepPartition }),
     ...(selector === undefined ? {} : { dataSelector: selector as DataSelectorFunction<unknown> }),
   };
+}
+
+function isEnded({ signal }: ForwardOptions): boolean {
+  return signal?.aborted === true;
 }
 
 /** Runs a rule until its signal; tries again after errors that may pass. Returns how many events the last try copied. */
@@ -105,11 +113,14 @@ async function runRule(
     try {
       return await forward(await open(rule.from), await open(rule.to), options);
     } catch (error) {
-      const mayPass = error instanceof DiasporaError && error.retryable && options.signal?.aborted !== true;
+      const mayPass = error instanceof DiasporaError && error.retryable && !isEnded(options);
       // The other rules go on.
       note(`${rule.from} -> ${rule.to}: ${errorLine(error)}${mayPass ? '; trying again' : ''}`);
       if (!mayPass) throw error;
-      await sleep(retryMs);
+      await sleep(retryMs, undefined, options.signal === undefined ? {} : { signal: options.signal }).catch(
+        () => undefined,
+      );
+      if (isEnded(options)) return 0;
     }
   }
 }
@@ -117,15 +128,19 @@ async function runRule(
 async function run(config: Config, path: string, idleTimeoutMs: number | undefined): Promise<void> {
   const drivers = new Map<string, Driver>();
   try {
-    for (const [name, options] of config.drivers) drivers.set(name, await Driver.open(options));
+    for (const [name, options] of config.drivers) {
+      const isFabric = options.driver === 'fabric' && options.onLog === undefined;
+      drivers.set(name, await Driver.open(isFabric ? { ...options, onLog: noteLog } : options));
+    }
+    const options = await Promise.all(config.rules.map((rule) => optionsOf(rule, path)));
     const open = (place: string): ReturnType<Driver['openTopic']> => {
       const [driver, topic] = placeOf(path, config, place);
       return (drivers.get(driver) as Driver).openTopic(topic);
     };
     await untilInterrupted(async (signal) => {
-      const rules = config.rules.map(async (rule) => {
+      const rules = config.rules.map(async (rule, at) => {
         const limits = { signal, ...(idleTimeoutMs === undefined ? {} : { idleTimeoutMs }) };
-        const count = await runRule(rule, { ...(await optionsOf(rule, path)), ...limits }, open);
+        const count = await runRule(rule, { ...options[at], ...limits }, open);
         note(`${rule.from} -> ${rule.to}: ${count} event${count === 1 ? '' : 's'}`);
       });
       const results = await Promise.allSettled(rules);
@@ -150,7 +165,12 @@ Example of a file:
     archive:  { driver: embedded, data: ./archive }
   forward:
     - { from: beamline/scans, to: archive/scans, keepPartition: true }
-    - { from: beamline/notes, to: archive/notes, data: false }
+    - { from: beamline/notes, to: archive/notes, data: false, consumer: notes-archive }
+    - { from: beamline/scans, to: archive/headers, consumer: headers, dataSelector: 'header:./select.mjs' }
+
+Paths of drivers are relative to the working directory, modules to the file. 'header:./select.mjs' calls the export
+header of the module for a function (metadata, descriptor) => descriptor. Rules between the same two topics need
+different consumers, which remember how far each has come.
 
 Examples:
   $ diaspora forward --config rules.yaml

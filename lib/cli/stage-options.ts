@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
+import { wrapError } from '../errors.js';
 
 const stages = ['validator', 'partition-selector', 'serializer'] as const;
 
@@ -75,14 +76,19 @@ export function dottedOptions(rest: readonly string[], prefixes: readonly string
 }
 
 async function readConfig(path: string): Promise<Config> {
-  const config: unknown = JSON.parse(await readFile(path, 'utf8'));
+  let config: unknown;
+  try {
+    config = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw wrapError('INVALID_ARGUMENT', `${path} cannot be read`, error, { path });
+  }
   if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config as Config;
   throw new InvalidArgumentError(`${path} does not hold a JSON object`);
 }
 
 function merge(base: Config, over: Config): Config {
   for (const [key, value] of Object.entries(over)) {
-    const inner = base[key];
+    const inner = Object.hasOwn(base, key) ? base[key] : undefined;
     const both = [inner, value].every((part) => typeof part === 'object' && part !== null && !Array.isArray(part));
     setDeep(base, [key], both ? merge(inner as Config, value as Config) : value);
   }

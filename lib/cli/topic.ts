@@ -97,8 +97,8 @@ function describeCommand(): Command {
       withDriver(options, async (driver) => {
         const topic = await driver.openTopic(name);
         const description = await topic.describe();
-        const { validator, partitionSelector: selector, serializer } = topic;
-        const stages = { validator, selector, serializer };
+        const { validator, partitionSelector, serializer } = topic;
+        const stages = { validator, partitionSelector, serializer };
         if (options.json) {
           await printLine(
             JSON.stringify({ ...description, ...stages }, (_, value) =>
@@ -110,7 +110,8 @@ function describeCommand(): Command {
         await printLine(`topic       ${description.name}`);
         await printLine(`manager     ${description.manager}`);
         await printLine(`durability  ${description.durability}`);
-        for (const [name, { type, ...config }] of Object.entries(stages)) {
+        for (const [key, { type, ...config }] of Object.entries(stages)) {
+          const name = key === 'partitionSelector' ? 'selector' : key;
           if (type === 'default') continue;
           const details = Object.keys(config).length === 0 ? '' : ` ${JSON.stringify(config)}`;
           await printLine(`${name.padEnd(11)} ${type}${details}`);

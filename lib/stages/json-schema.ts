@@ -25,18 +25,32 @@ function compile(schema: JsonSchema): ReturnType<AjvClass['compile']> {
     const is2020 = typeof named === 'string' && named.includes('2020-12');
     return makeAjv(is2020 ? 'ajv/dist/2020.js' : 'ajv').compile(schema);
   }
-  try {
-    return makeAjv('ajv/dist/2020.js').compile(schema);
-  } catch (error) {
-    try {
-      return makeAjv('ajv').compile(schema);
-    } catch {
-      throw error;
-    }
-  }
+  return makeAjv(hasListOfItems(schema) ? 'ajv' : 'ajv/dist/2020.js').compile(schema);
 }
 
-/** "detector/id must be integer (type)": the path, what is wrong, the rule. */
+/** Keywords of 2020-12 that draft-07 would pass over in silence. */
+const newer = ['prefixItems', 'unevaluatedItems', 'unevaluatedProperties', 'dependentRequired', 'dependentSchemas'];
+
+/** A list as `items` anywhere: only draft-07 has that. INVALID_ARGUMENT together with keywords that only 2020-12 has. */
+function hasListOfItems(schema: JsonSchema): boolean {
+  let hasList = false;
+  let hasNewer: string | undefined;
+  // What is inside const, enum, default and examples is data.
+  const walk = (part: unknown): void => {
+    if (typeof part !== 'object' || part === null) return;
+    for (const [key, value] of Object.entries(part)) {
+      if (['const', 'enum', 'default', 'examples'].includes(key)) continue;
+      if (key === 'items' && Array.isArray(value)) hasList = true;
+      if (newer.includes(key)) hasNewer = key;
+      walk(value);
+    }
+  };
+  walk(schema);
+  if (!hasList || hasNewer === undefined) return hasList;
+  throw new DiasporaError('INVALID_ARGUMENT', `a list as items is draft-07, '${hasNewer}' is not: name a $schema`);
+}
+
+/** "metadata/detector/id must be integer (type)": the path, what is wrong, the rule. */
 function formatError({ instancePath, message, keyword }: ErrorObject): string {
   const path = instancePath === '' ? 'the metadata' : `metadata${instancePath}`;
   return `${path} ${message ?? 'is not valid'} (${keyword})`;
@@ -53,5 +67,7 @@ export function compileJsonSchema(schema: JsonSchema): (metadata: unknown) => st
   } catch (error) {
     throw wrapError('INVALID_ARGUMENT', 'the JSON schema is not valid', error);
   }
+  // It would validate by promises, and accept everything here.
+  if ('$async' in accepts) throw new DiasporaError('INVALID_ARGUMENT', 'a JSON schema must not be $async');
   return (metadata) => (accepts(metadata) ? undefined : (accepts.errors ?? []).map(formatError).join('; '));
 }

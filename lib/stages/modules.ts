@@ -61,7 +61,8 @@ export async function loadModuleStage(
   const make = Object.hasOwn(exports, reference.name) ? exports[reference.name] : undefined;
   if (typeof make !== 'function') throw refuse(type, `${path} does not export a function '${reference.name}'`);
   try {
-    return await (make as (given: unknown) => unknown)(config);
+    // A copy: what the module does to it is not stored.
+    return await (make as (given: unknown) => unknown)(structuredClone(config));
   } catch (error) {
     throw wrapError('INVALID_ARGUMENT', `the stage '${type}' refused its configuration`, error);
   }

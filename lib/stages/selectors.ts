@@ -4,7 +4,7 @@
  * Thread: the producer's. A selector gives an index of 0 to partitions - 1; the producer checks that of functions.
  */
 import { DiasporaError } from '../errors.js';
-import { integerOption, invalidOption } from '../options.js';
+import { checkKeys, integerOption, invalidOption } from '../options.js';
 import { encodeJson } from './json.js';
 import { compilePath } from './metadata-path.js';
 import type { PartitionSelectorFunction, SelectionInfo } from './types.js';
@@ -37,6 +37,9 @@ function hashSelector(config: Record<string, unknown>): SelectorFactory {
   return (partitions) => (metadata) => {
     const value = read(metadata);
     if (value === undefined) throw missing(config['path'], 'a value');
+    // The text of an object would depend on the order of its keys.
+    if (typeof value === 'object' && value !== null)
+      throw missing(config['path'], 'text, a number or another plain value');
     return hashText(encodeJson(value)) % partitions;
   };
 }
@@ -66,14 +69,16 @@ function binOf(value: number, minimum: number, maximum: number, bins: number): n
   return Math.min(Math.max(bin, 0), bins - 1);
 }
 
-function rangeSelector({ path, bounds, minimum, maximum }: Record<string, unknown>): SelectorFactory {
+function rangeSelector({ path, bounds: given, minimum, maximum }: Record<string, unknown>): SelectorFactory {
   const readAny = compilePath('path of the range selector', path);
   const read = (metadata: unknown): number => {
     const value = readAny(metadata);
     if (typeof value === 'number' && !Number.isNaN(value)) return value;
     throw missing(path, 'a number');
   };
-  if (bounds !== undefined) {
+  if (given !== undefined) {
+    // One bound on a command line is no list.
+    const bounds = typeof given === 'number' ? [given] : given;
     if (!isAscending(bounds)) throw invalidOption('bounds of the range selector', 'ascending numbers', bounds);
     return (partitions) => {
       if (bounds.length + 1 === partitions) return (metadata) => countReached(bounds, read(metadata));
@@ -81,7 +86,8 @@ function rangeSelector({ path, bounds, minimum, maximum }: Record<string, unknow
       throw new DiasporaError('INVALID_ARGUMENT', `range selector: ${needed}`);
     };
   }
-  if (!Number.isFinite(minimum) || !Number.isFinite(maximum) || (minimum as number) >= (maximum as number)) {
+  const isSpan = Number.isFinite(minimum) && Number.isFinite(maximum) && (minimum as number) < (maximum as number);
+  if (!isSpan || !Number.isFinite((maximum as number) - (minimum as number))) {
     throw invalidOption('the range selector', 'given bounds, or a minimum below its maximum', { minimum, maximum });
   }
   return (partitions) => (metadata) => binOf(read(metadata), minimum as number, maximum as number, partitions);
@@ -101,20 +107,25 @@ function stickySelector(config: Record<string, unknown>): SelectorFactory {
   };
 }
 
-const factories: Readonly<Record<string, (config: Record<string, unknown>) => SelectorFactory>> = {
-  hash: hashSelector,
-  range: rangeSelector,
-  sticky: stickySelector,
+interface BuiltIn {
+  readonly make: (config: Record<string, unknown>) => SelectorFactory;
+  readonly keys: readonly string[];
+}
+
+const builtIns: Readonly<Record<string, BuiltIn>> = {
+  hash: { make: hashSelector, keys: ['path'] },
+  range: { make: rangeSelector, keys: ['path', 'bounds', 'minimum', 'maximum'] },
+  sticky: { make: stickySelector, keys: ['events'] },
 };
 
 /** The built-in selector that `config` names. INVALID_ARGUMENT when there is none, or its configuration is wrong. */
 export function builtInSelector(config: Record<string, unknown>): SelectorFactory {
   const { type } = config;
-  const make = typeof type === 'string' && Object.hasOwn(factories, type) ? factories[type] : undefined;
-  if (make !== undefined) return make(config);
-  throw invalidOption(
-    'partitionSelector',
-    "'default', hash, range, sticky, a module, a function or { select }",
-    config,
-  );
+  const entry = typeof type === 'string' && Object.hasOwn(builtIns, type) ? builtIns[type] : undefined;
+  if (entry === undefined) {
+    const allowed = "'default', hash, range, sticky, a module, a function or { select }";
+    throw invalidOption('partitionSelector', allowed, type);
+  }
+  checkKeys(`the ${String(type)} selector`, config, ['type', ...entry.keys]);
+  return entry.make(config);
 }

@@ -19,12 +19,18 @@ export interface ReadySerializer {
 
 function msgpack(): ReadySerializer {
   const { Encoder, Decoder } = require('@msgpack/msgpack') as typeof import('@msgpack/msgpack');
-  // As JSON: what is undefined is left out, dates and class instances are what toJSON says.
+  // As in JSON what is undefined is left out; dates and bytes stay what they are.
   const encoder = new Encoder({ ignoreUndefined: true });
   const decoder = new Decoder();
   return {
     binary: true,
-    serialize: (metadata) => encoder.encodeSharedRef(metadata),
+    serialize: (metadata) => {
+      if (metadata === undefined) throw new DiasporaError('INVALID_METADATA', 'the metadata is undefined');
+      const bytes = encoder.encodeSharedRef(metadata);
+      // The decoder refuses it as a key: better now than when somebody reads it.
+      if (Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes('__proto__')) decoder.decode(bytes);
+      return bytes;
+    },
     deserialize: (bytes: Uint8Array) => decoder.decode(bytes),
   };
 }
@@ -36,7 +42,7 @@ export function givenSerializer(given: Record<string, unknown>): ReadySerializer
     throw invalidOption(
       'serializer',
       "'default', json, raw, schema, msgpack, a module or { serialize, deserialize }",
-      given,
+      given['type'] ?? given,
     );
   }
   return {
@@ -76,6 +82,7 @@ export function runSerializer(serializer: ReadySerializer, value: unknown): stri
     if (error instanceof DiasporaError) throw error;
     throw wrapError('INVALID_METADATA', 'the serializer failed', error);
   }
+  if (stored instanceof Promise) stored.catch(() => undefined);
   const wanted = serializer.binary ? stored instanceof Uint8Array : typeof stored === 'string';
   if (wanted) return stored as string | Uint8Array;
   const kind = serializer.binary ? 'bytes' : 'a string';

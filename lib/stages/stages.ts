@@ -123,11 +123,14 @@ function readySelector({ config, given }: Resolved): SelectorFactory {
   const select = typeof given === 'function' ? given : isObject(given) ? given['select'] : undefined;
   if (typeof select !== 'function') throw invalidOption('partitionSelector', 'a function or { select }', given);
   return () => (metadata, info) => {
+    let partition: unknown;
     try {
-      return select.call(given, metadata, info) as number;
+      partition = select.call(given, metadata, info);
     } catch (error) {
       throw wrapError('INVALID_PARTITION', 'the partition selector failed', error);
     }
+    if (partition instanceof Promise) partition.catch(() => undefined);
+    return partition as number;
   };
 }
 

@@ -53,7 +53,10 @@ export interface SelectionInfo {
 
 export type PartitionSelectorFunction<T> = (metadata: T, info: SelectionInfo) => number;
 
-/** Equal values at `path` go to one partition: FNV-1a (32 bits, mixed) of the value's JSON text, modulo partitions. */
+/**
+ * Equal values (text, numbers, true, false, null) at `path` go to one partition: FNV-1a (32 bits, mixed) of the value's
+ * JSON text, modulo partitions.
+ */
 export interface HashSelector {
   readonly type: 'hash';
   readonly path: MetadataPath;
@@ -105,7 +108,7 @@ export interface BinarySerializer<T> {
 
 /**
  * Turns metadata into what is stored and back. Stored with the topic: `'default'` (or `json`), JSON text; `raw`, the same
- * but text that is pushed is never looked at; `schema`, a compact binary form that a JSON Schema describes;
+ * but text that is pushed is not looked at (unless a validator or selector needs its value); `schema`, a compact binary form that a JSON Schema describes;
  * `msgpack`; modules. Objects hold in this process.
  */
 export type Serializer<T = unknown> =

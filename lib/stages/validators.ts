@@ -48,7 +48,12 @@ function formatIssue({ message, path }: StandardSchemaV1.Issue): string {
 /** Of a Standard Schema: the value that it gives back is what is stored. */
 function fromStandardSchema(schema: StandardSchemaV1): Validate {
   return (metadata) => {
-    const result = schema['~standard'].validate(metadata);
+    let result: ReturnType<StandardSchemaV1['~standard']['validate']>;
+    try {
+      result = schema['~standard'].validate(metadata);
+    } catch (error) {
+      throw refuse(error instanceof Error ? error.message : String(error), error);
+    }
     if (result instanceof Promise) {
       result.catch(() => undefined);
       throw new DiasporaError('INVALID_ARGUMENT', 'a schema for metadata must not validate asynchronously');
@@ -95,6 +100,6 @@ export function compileValidator(validator: unknown): Validate {
   throw invalidOption(
     'validator',
     "'default', schema, eventbridge, a module, a function, { validate } or a Standard Schema",
-    validator,
+    isObject(validator) ? (validator['type'] ?? validator) : validator,
   );
 }

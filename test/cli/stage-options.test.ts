@@ -47,6 +47,8 @@ test('a file, then the type, then dotted options: the later wins', async (t) => 
     serializer: { type: 'msgpack' },
   });
   assert.deepEqual(await readStages({}, new Map()), {});
+  await readStages({ validator: 'schema' }, dottedOptions(['--validator.__proto__.polluted', '1'], ['validator']));
+  assert.equal(({} as { polluted?: number }).polluted, undefined);
   await writeFile(file, '[]');
   await assert.rejects(readStages({ validatorConfig: file }, new Map()), /JSON object/);
 });

@@ -105,9 +105,17 @@ test('schemas of both drafts validate; without $schema the newer, or the older w
   assert.equal(await accepts({ items: tuple }, ['a', 1]), true);
   assert.equal(await accepts({ format: 'date-time' }, 'yesterday'), false);
   const { create } = await place(t);
-  await assert.rejects(create({ validator: { type: 'schema', schema: { type: 'no-such-type' } } }), {
-    code: 'INVALID_ARGUMENT',
-  });
+  const wrong = [
+    { type: 'no-such-type' },
+    { prefixItems: { type: 'string' } },
+    { items: [true], unevaluatedProperties: false },
+    { $async: true, required: ['x'] },
+  ];
+  for (const schema of wrong) {
+    await assert.rejects(create({ validator: { type: 'schema', schema } }), { code: 'INVALID_ARGUMENT' });
+  }
+  const huge = { enum: ['x'.repeat(2 ** 20)] };
+  await assert.rejects(create({ validator: { type: 'schema', schema: huge } }), { code: 'INVALID_ARGUMENT' });
 });
 
 test('an eventbridge pattern lets matching events through', async (t) => {
@@ -185,7 +193,7 @@ test('stages in modules: applied by every process that allows their directory', 
 });
 
 test('modules that cannot be used are refused when the topic is created', async (t) => {
-  const { create, directory, modules } = await place(t);
+  const { create, directory, modules, open } = await place(t);
   await writeFile(join(modules, 'energy.mjs'), energyModule);
   await writeFile(join(modules, 'broken.mjs'), 'export const x = ;');
   await writeFile(join(directory, 'outside.mjs'), energyModule);
@@ -212,6 +220,34 @@ test('modules that cannot be used are refused when the topic is created', async 
     code: 'INVALID_ARGUMENT',
     message: /2 bounds need 3 partitions/,
   });
-  // Nothing was created meanwhile.
-  await create({ validator: 'default' });
+  // What a module does to its configuration is its own.
+  await writeFile(join(modules, 'own.mjs'), 'export const x = (c) => { delete c.type; return () => true; };');
+  await create({ validator: { type: 'x:./own.mjs' } });
+  assert.deepEqual((await open(modules)).validator, { type: 'x:./own.mjs' });
+});
+
+test('stages that break their contract refuse that push, and no promise is left behind', async (t) => {
+  const rejected: unknown[] = [];
+  const note = (error: unknown): void => void rejected.push(error);
+  process.on('unhandledRejection', note);
+  t.after(() => process.off('unhandledRejection', note));
+  const driver = await Driver.open({ data: false });
+  t.after(() => driver.destroy());
+  const fails = async (): Promise<never> => Promise.reject(new Error('late'));
+  const cases: [StageOptions<never>, string][] = [
+    [{ partitionSelector: fails as never }, 'INVALID_PARTITION'],
+    [{ serializer: { serialize: fails as never, deserialize: String } as never }, 'INVALID_METADATA'],
+    [
+      { validator: { '~standard': { version: 1, vendor: 'x', validate: () => JSON.parse('{') } } as never },
+      'INVALID_METADATA',
+    ],
+    [{ serializer: 'msgpack' }, 'INVALID_METADATA'],
+  ];
+  for (const [at, [stages, code]] of cases.entries()) {
+    await driver.createTopic(`t${at}`, stages);
+    const producer = (await driver.openTopic(`t${at}`)).producer();
+    await assert.rejects(Promise.resolve(producer.push('{"__proto__": 1}')), { code });
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(rejected, []);
 });

@@ -61,6 +61,7 @@ test('what a selector needs and does not find is INVALID_METADATA; wrong configu
     [{ type: 'hash', path: 'a' }, { b: 1 }],
     [{ type: 'hash', path: 'a.b' }, { a: 'text' }],
     [{ type: 'hash', path: 'toString' }, {}],
+    [{ type: 'hash', path: 'a' }, { a: { key: 'order' } }],
     [{ type: 'range', path: 'a', bounds: [1] }, { a: '1' }],
     [{ type: 'range', path: 'a', bounds: [1] }, null],
   ];
@@ -76,7 +77,9 @@ test('what a selector needs and does not find is INVALID_METADATA; wrong configu
     { type: 'range', path: 'a', bounds: [2, 1] },
     { type: 'range', path: 'a', bounds: [1, 2] },
     { type: 'range', path: 'a', minimum: 1, maximum: 1 },
+    { type: 'range', path: 'a', minimum: -1.7e308, maximum: 1.7e308 },
     { type: 'sticky', events: 0 },
+    { type: 'sticky', event: 5 },
     { type: 'nearest' },
     { type: 'toString' },
   ];
