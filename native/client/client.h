@@ -36,6 +36,7 @@ struct ClientOptions {
   std::vector<ServerAddress> servers;
   // Embedded: gives a connected socket to a server of this process; `servers` then has one dummy entry.
   std::function<int()> connect_local;
+  const void* local_server = nullptr;  // tells such servers apart; alive as long as connect_local
   // One connection to each server for each rail, with these providers (comma-separated, best first): an adapter each,
   // over which partitions are spread.
   std::vector<std::string> rails = {"auto"};

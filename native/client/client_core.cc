@@ -1,6 +1,7 @@
 #include "client/client_core.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace diaspora::client {
@@ -8,6 +9,9 @@ namespace diaspora::client {
 namespace {
 
 const Error kAborted{ErrorCode::k_ABORTED, "the driver was closed"};
+// The connection's own error comes first, as it says why.
+constexpr int64_t kOpenGraceMs = 500;
+
 const Error kClosed{ErrorCode::k_INVALID_STATE, "the driver is closed"};
 
 }  // namespace
@@ -57,16 +61,37 @@ void ClientCore::open(uint64_t request) {
   const size_t rails = options_.rails.size();
   not_up_ = options_.servers.size() * rails;
   was_up_.resize(not_up_);
+  up_.resize(not_up_);
   if (not_up_ == 0) return opened(Status(ErrorCode::k_INVALID_ARGUMENT, "no server was given"));
   for (uint32_t i = 0; i < not_up_; ++i) {
     peers_.push_back(find_or_make_peer(options_, static_cast<uint32_t>(i / rails), static_cast<uint16_t>(i % rails)));
   }
+  // A peer that others use has a deadline of its own. Cancelled when the request is answered.
+  DIASPORA_CHECK(request != 0);
+  open_timer_ = progress_thread().call_after_ms(options_.connect_timeout_ms + kOpenGraceMs, [this] {
+    open_timer_ = 0;
+    opened(not_reached());
+  });
   for (uint32_t i = 0; i < peers_.size(); ++i) peers_[i]->join(this, i);
+}
+
+// Which server is missing, when its connection has not said why.
+Error ClientCore::not_reached() const {
+  std::string names;
+  for (uint32_t line = 0; line < peers_.size(); ++line) {
+    if (!was_up_[line]) names += (names.empty() ? "" : ", ") + peers_[line]->connection().name();
+  }
+  return {ErrorCode::k_CONNECT_TIMEOUT, "server " + names + " could not be reached within " +
+                                            std::to_string(options_.connect_timeout_ms) +
+                                            " ms; check that it runs, its address and the firewall"};
 }
 
 void ClientCore::opened(const Status& status) {
   if (open_request_ == 0) return;
   const uint64_t request = std::exchange(open_request_, 0);
+  if (open_timer_ != 0) progress_thread().cancel(std::exchange(open_timer_, 0));
+  // Nobody closes what did not open. From a pass of its own: this may be the peer's call.
+  if (!status && !closed_) progress_thread().post([self = shared_from_this()] { self->close([] {}); });
   if (status) {
     sink_->request_done(request, CompletionSink::Value{});
   } else {
@@ -88,8 +113,10 @@ void ClientCore::request(uint64_t request, uint32_t server, const RequestTable::
     return sink_->request_done(request,
                                Error{ErrorCode::k_INVALID_ARGUMENT, "there is no server " + std::to_string(server)});
   }
-  requests_.insert(request);
-  peers_[first_line(server)]->requests().add_kept(
+  const uint32_t line = first_line(server);
+  Asked& asked = requests_[request];
+  asked.line = line;
+  asked.id = peers_[line]->requests().add_kept(
       make,
       [self = shared_from_this(), request, decode = std::move(decode)](const Result<std::span<const uint8_t>>& reply) {
         if (self->requests_.erase(request) == 0) return;  // closed meanwhile
@@ -140,7 +167,10 @@ void ClientCore::close(std::function<void()> done) {
     opened(kAborted);
     for (const std::shared_ptr<ConsumerCore>& consumer : std::exchange(consumers_, {})) consumer->detach(kAborted);
     for (const std::shared_ptr<ProducerCore>& producer : std::exchange(producers_, {})) producer->detach(kAborted);
-    for (const uint64_t request : std::exchange(requests_, {})) sink_->request_done(request, kAborted);
+    for (const auto& [request, asked] : std::exchange(requests_, {})) {
+      peers_[asked.line]->requests().forget(asked.id);
+      sink_->request_done(request, kAborted);
+    }
     for (const std::shared_ptr<Peer>& peer : peers_) peer->leave(this, kAborted);
     peers_.clear();
   }
@@ -151,9 +181,12 @@ void ClientCore::close(std::function<void()> done) {
 void ClientCore::peer_up(uint32_t line) {
   const Connection& connection = peers_[line]->connection();
   const uint32_t server = server_of(line);
+  up_[line] = true;
+  const bool all_up =
+      std::all_of(up_.begin() + first_line(server), up_.begin() + first_line(server + 1), std::identity());
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    providers_[server] = connection.provider();
+    if (all_up) providers_[server] = connection.provider();
     uuids_[server] = connection.server_uuid();
   }
   if (was_up_[line]) {
@@ -162,11 +195,12 @@ void ClientCore::peer_up(uint32_t line) {
     was_up_[line] = true;
     --not_up_;
   }
-  sink_->server_up(id_, server);
+  if (all_up) sink_->server_up(id_, server);
   if (not_up_ == 0) opened({});
 }
 
 void ClientCore::peer_down(uint32_t line) {
+  up_[line] = false;
   const std::lock_guard<std::mutex> lock(mutex_);
   providers_[server_of(line)].clear();
 }

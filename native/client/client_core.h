@@ -12,6 +12,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "client/client.h"
@@ -57,6 +58,7 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
   uint32_t first_line(uint32_t server) const { return server * static_cast<uint32_t>(options_.rails.size()); }
   uint32_t server_of(uint32_t line) const { return line / static_cast<uint32_t>(options_.rails.size()); }
   void opened(const Status& status);
+  Error not_reached() const;
   void stop_transfers();
 
   const uint32_t id_;
@@ -70,12 +72,18 @@ class ClientCore final : public Peer::Listener, public std::enable_shared_from_t
 
   // Progress thread.
   std::vector<std::shared_ptr<Peer>> peers_;  // by line
-  std::vector<bool> was_up_;
+  std::vector<bool> was_up_;                  // by line
+  std::vector<bool> up_;                      // by line; a server is up when all of its rails are
   size_t not_up_ = 0;
   std::set<std::shared_ptr<ProducerCore>> producers_;
   std::set<std::shared_ptr<ConsumerCore>> consumers_;
-  uint64_t open_request_ = 0;    // 0: answered
-  std::set<uint64_t> requests_;  // not answered
+  uint64_t open_request_ = 0;  // 0: answered
+  struct Asked {
+    uint32_t line = 0;
+    uint64_t id = 0;  // in the line's request table
+  };
+  std::unordered_map<uint64_t, Asked> requests_;  // not answered
+  Reactor::TimerId open_timer_ = 0;
   bool closed_ = false;
 };
 

@@ -82,6 +82,8 @@ void Connection::restart() {
   send_frame(wire::make_frame(wire::FrameType::kGoodbye, 0));
   tear_down();
   session_ended();
+  // Nothing was lost: there is time for a connection as at first.
+  deadline_ms_ = std::max(deadline_ms_, monotonic_ms() + options_.connect_timeout_ms);
   domain_.reset();
   begin_attempt();
 }

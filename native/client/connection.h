@@ -31,6 +31,7 @@ namespace diaspora::client {
 // What of a client's options a connection is made with: clients for which all of it is the same share one.
 struct ConnectionOptions {
   std::function<int()> connect_local;  // see ClientOptions
+  const void* local_server = nullptr;
   std::string provider;
   uint16_t rail = 0;
   int64_t connect_timeout_ms = 0;
@@ -84,6 +85,8 @@ class Connection {
   bool is_up() const { return state_ == State::kUp && !failing_; }
   // A session was lost and has not been restored. Not while it is up, made for the first time or restarted.
   bool lost() const { return lost_; }
+  // Up, or on the way to it for the first time or after restart().
+  bool may_be_joined() const { return !lost_ && !failing_ && state_ != State::kClosed; }
   const ConnectionOptions& options() const { return options_; }
   const ServerAddress& address() const { return address_; }
   const SessionLimits& limits() const { return limits_; }

@@ -30,6 +30,9 @@ class ExposedMemory {
                                      fabric::Access access) {
     // Only a remote write changes the memory, and then the caller gave it to be written.
     auto region = domain->register_memory(const_cast<uint8_t*>(bytes), length, access);
+    if (!region && RegistrationCache::give_back_all()) {
+      region = domain->register_memory(const_cast<uint8_t*>(bytes), length, access);
+    }
     if (!region) return region.error();
     return add(region.take(), bytes, length);
   }

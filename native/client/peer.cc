@@ -8,7 +8,7 @@ namespace diaspora::client {
 
 namespace {
 
-// A server stops writing when it has processed the end of the subscription; its last writes take far less.
+// A server stops writing when it has answered the end of the subscription; its last writes take far less.
 constexpr int64_t kLeavingMs = 3000;
 
 // Leaked like the progress thread that it belongs to.
@@ -18,7 +18,7 @@ std::vector<std::weak_ptr<Peer>>& peers_of_process() {
 }
 
 bool alike(const ConnectionOptions& a, const ConnectionOptions& b) {
-  return (a.connect_local != nullptr) == (b.connect_local != nullptr) && a.provider == b.provider && a.rail == b.rail &&
+  return a.local_server == b.local_server && a.provider == b.provider && a.rail == b.rail &&
          a.connect_timeout_ms == b.connect_timeout_ms && a.reconnect_timeout_ms == b.reconnect_timeout_ms &&
          a.zero_copy_threshold == b.zero_copy_threshold;
 }
@@ -27,9 +27,9 @@ bool may_be_shared(Peer& peer, const ConnectionOptions& options, const ServerAdd
   const Connection& connection = peer.connection();
   if (!alike(connection.options(), options)) return false;
   const ServerAddress& known = connection.address();
-  const bool same_place = known.host == wanted.host && known.port == wanted.port;
-  if (known.server != wanted.server || (wanted.server.is_nil() && !same_place)) return false;
-  return connection.is_up() || (!connection.lost() && same_place);
+  // Another address of the same server is another network.
+  return known.host == wanted.host && known.port == wanted.port && known.server == wanted.server &&
+         connection.may_be_joined();
 }
 
 }  // namespace
@@ -62,13 +62,13 @@ void Peer::add_subscription(Subscription* subscription) {
 
 void Peer::remove_subscription(Subscription* subscription) {
   subscriptions_.erase(subscription->id());
-  std::unique_ptr<WindowSet> windows = subscription->end();
-  if (!connection_.is_up()) return;
   const uint64_t number = next_leaving_++;
-  leaving_windows_[number] = std::move(windows);
-  reactor_->call_after_ms(kLeavingMs, [this, alive = alive_, number] {
-    if (*alive) leaving_windows_.erase(number);
+  std::unique_ptr<WindowSet> windows = subscription->end([this, alive = alive_, number] {
+    reactor_->call_after_ms(kLeavingMs, [this, alive, number] {
+      if (*alive) leaving_windows_.erase(number);
+    });
   });
+  if (windows != nullptr) leaving_windows_[number] = std::move(windows);
 }
 
 void Peer::join(Listener* listener, uint32_t index) {
@@ -176,6 +176,7 @@ Status Peer::on_windows_wanted(const wire::MessageView& view) {
 std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail) {
   ConnectionOptions wanted;
   wanted.connect_local = options.connect_local;
+  wanted.local_server = options.local_server;
   wanted.provider = options.rails[rail];
   wanted.rail = rail;
   wanted.connect_timeout_ms = options.connect_timeout_ms;

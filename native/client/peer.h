@@ -92,8 +92,8 @@ class Peer final : public Connection::Handler {
   std::shared_ptr<bool> alive_;
 };
 
-// The peer for a rail of a server: one that other clients use already, when it was made with the same options and is
-// up, or is coming up at the same address; otherwise a new one. A server that was lost is left to those who had it: a
+// The peer for a rail of a server: one that other clients use already, when it was made with the same options at the
+// same address and is up or coming up; otherwise a new one. A server that was lost is left to those who had it: a
 // new client has time limits of its own.
 std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail);
 

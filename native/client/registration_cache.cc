@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 namespace diaspora::client {
 
@@ -9,6 +10,12 @@ namespace {
 
 // Registering costs some 100 us a MiB; looking through so many some us.
 constexpr size_t kEntriesMax = 1024;
+
+// Of the progress thread; leaked like it.
+std::set<RegistrationCache*>& caches() {
+  static auto* const all = new std::set<RegistrationCache*>();
+  return *all;
+}
 
 }  // namespace
 
@@ -21,9 +28,23 @@ uint64_t RegistrationCache::bytes_from_environment() {
 }
 
 RegistrationCache::RegistrationCache(Reactor* reactor, fabric::Domain* domain, uint64_t bytes_max)
-    : reactor_(reactor), domain_(domain), bytes_max_(bytes_max) {}
+    : reactor_(reactor), domain_(domain), bytes_max_(bytes_max) {
+  caches().insert(this);
+}
+
+bool RegistrationCache::give_back_all() {
+  uint64_t before = 0;
+  uint64_t after = 0;
+  for (RegistrationCache* cache : caches()) {
+    before += cache->bytes_;
+    cache->drop_unused(0);
+    after += cache->bytes_;
+  }
+  return after < before;
+}
 
 RegistrationCache::~RegistrationCache() {
+  caches().erase(this);
   if (timer_ != 0) reactor_->cancel(timer_);
 }
 
@@ -43,10 +64,7 @@ Result<std::shared_ptr<fabric::MemoryRegion>> RegistrationCache::region_of(const
     return domain_->register_memory(const_cast<uint8_t*>(bytes), length, fabric::Access::kRemoteRead);
   };
   auto made = add();
-  if (!made && !entries_.empty()) {
-    drop_unused(0);
-    made = add();
-  }
+  if (!made && give_back_all()) made = add();
   if (!made) return made.error();
   std::shared_ptr<fabric::MemoryRegion> region = made.take();
   if (length > bytes_max_) return region;

@@ -1,7 +1,7 @@
 // Registrations of callers' memory that are kept after their batch, because the caller will push the same memory again:
 // an adapter pins what is registered page by page, which takes as long as sending it does.
 //
-// Only memory that is read by the server, and only as long as its owner lives: the cache holds the memory weakly. A
+// Only memory that is read by the server, and only as long as its owner lives (and kTidyMs): it is held weakly. A
 // server may so read a buffer that it was given, and no other, for as long as the session lasts; where that is too much
 // the cache is turned off (kBytesVariable). Not used on fabrics that register for nothing (ProviderInfo).
 // Thread: progress. Owner: SharedDomain; goes before the domain does. Invariants: a registration that a batch uses is
@@ -38,6 +38,8 @@ class RegistrationCache {
   // limit on pinned memory is met, what is unused is given up for it.
   Result<std::shared_ptr<fabric::MemoryRegion>> region_of(const uint8_t* bytes, size_t length,
                                                           const std::shared_ptr<void>& owner);
+  // Drops what no batch uses in all caches, for a registration that met the limit on pinned memory. Whether it was any.
+  static bool give_back_all();
   uint64_t bytes() const { return bytes_; }
   size_t entries() const { return entries_.size(); }
 

@@ -4,12 +4,12 @@
 
 namespace diaspora::client {
 
-void RequestTable::add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent) {
+uint64_t RequestTable::add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent) {
   Request request;
   request.done = std::move(done);
   request.kept = true;
   request.success_when_resent = success_when_resent;
-  add(make, std::move(request));
+  return add(make, std::move(request));
 }
 
 void RequestTable::add_for_session(const MakeFrame& make, Done done) {
@@ -18,7 +18,7 @@ void RequestTable::add_for_session(const MakeFrame& make, Done done) {
   add(make, std::move(request));
 }
 
-void RequestTable::add(const MakeFrame& make, Request request) {
+uint64_t RequestTable::add(const MakeFrame& make, Request request) {
   const uint64_t id = next_id_++;
   request.frame = make(id);
   Request& added = requests_[id] = std::move(request);
@@ -27,6 +27,18 @@ void RequestTable::add(const MakeFrame& make, Request request) {
   } else {
     connection_->open();
   }
+  return id;
+}
+
+void RequestTable::forget(uint64_t id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  if (found->second.times_sent == 0) {
+    requests_.erase(found);
+    return;
+  }
+  found->second.kept = false;
+  found->second.done = [](const Result<std::span<const uint8_t>>& /*reply*/) {};
 }
 
 void RequestTable::send(Request* request) {

@@ -26,10 +26,13 @@ class RequestTable {
   explicit RequestTable(Connection* connection) : connection_(connection) {}
 
   // Idempotent requests: sent again after a reconnection. `success_when_resent` is the error that then says that the
-  // first one has done its work (a topic that is to be removed is not found).
-  void add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent = ErrorCode::kOk);
+  // first one has done its work (a topic that is to be removed is not found). Gives its id.
+  uint64_t add_kept(const MakeFrame& make, Done done, ErrorCode success_when_resent = ErrorCode::kOk);
   // Only while the connection is up.
   void add_for_session(const MakeFrame& make, Done done);
+
+  // Nobody waits for it any more: it is not sent, or not again.
+  void forget(uint64_t id);
 
   void on_up();
   void on_down();
@@ -44,7 +47,7 @@ class RequestTable {
     uint32_t times_sent = 0;
     ErrorCode success_when_resent = ErrorCode::kOk;
   };
-  void add(const MakeFrame& make, Request request);
+  uint64_t add(const MakeFrame& make, Request request);
   void send(Request* request);
 
   Connection* connection_;

@@ -67,23 +67,32 @@ void Subscription::on_up() {
     frame.starts.push_back({PartitionIndex(index), position});
   }
   if (frame.starts.empty()) return;
+  asked_ = true;
   line_.requests->add_for_session([&](uint64_t id) { return wire::make_subscribe(id, frame); },
                                   [this, alive = alive_](const Result<std::span<const uint8_t>>& reply) {
-                                    if (*alive && !over_) accepted(reply.status());
+                                    if (*alive && !over_) accepted(reply);
                                   });
 }
 
-void Subscription::accepted(const Status& status) {
-  if (status) {
-    active_ = true;
-    send_credit();
-  } else {
+// Where it begins is asked for once: 'the end' would be another place after a reconnection.
+void Subscription::accepted(const Result<std::span<const uint8_t>>& reply) {
+  if (!reply) {
     over_ = true;
+    return owner_->subscribed(this, reply.status());
   }
-  owner_->subscribed(this, status);
+  const auto starts = wire::decode_subscribe_reply(reply.value());
+  if (!starts) return line_.connection->drop(starts.error());
+  for (const wire::SubscribeFrame::Start& start : starts.value()) {
+    const auto found = partitions_.find(start.partition.value);
+    if (found != partitions_.end()) found->second.start = start.position;
+  }
+  active_ = true;
+  send_credit();
+  owner_->subscribed(this, {});
 }
 
 void Subscription::on_down() {
+  asked_ = false;
   active_ = false;
   windows_wanted_ = false;
   granted_ = 0;
@@ -97,11 +106,14 @@ void Subscription::fail_all(const Error& error) {
   owner_->subscribed(this, error);
 }
 
-std::unique_ptr<WindowSet> Subscription::end() {
+std::unique_ptr<WindowSet> Subscription::end(std::function<void()> stopped) {
   over_ = true;
-  if (active_) {
-    line_.requests->add_for_session([&](uint64_t id) { return wire::make_unsubscribe(id, options_.id); },
-                                    [](const Result<std::span<const uint8_t>>&) {});
+  if (asked_) {
+    line_.requests->add_for_session(
+        [&](uint64_t id) { return wire::make_unsubscribe(id, options_.id); },
+        [stopped = std::move(stopped)](const Result<std::span<const uint8_t>>& /*reply*/) { stopped(); });
+  } else {
+    windows_.reset();  // none was granted
   }
   return std::move(windows_);
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,8 +64,9 @@ class Subscription {
   // The consumer took a delivery; send_credit() later tells the server of all of them.
   void note_taken(uint32_t window);
   void send_credit();
-  // Nothing is delivered any more. Gives the windows, into which the server may write until it has stopped.
-  std::unique_ptr<WindowSet> end();
+  // Nothing is delivered any more. Gives the windows, into which the server may write until it has stopped: until some
+  // time after `stopped`, which runs when it has answered, or until the connection is down (then it does not run).
+  std::unique_ptr<WindowSet> end(std::function<void()> stopped);
 
   void on_up();
   void on_down();
@@ -78,7 +80,7 @@ class Subscription {
   static constexpr int64_t kRefillMsMax = 1000;
 
   struct Progress {
-    uint64_t start = 0;                   // as asked for
+    uint64_t start = 0;                   // as asked for, then the event id that the server said
     std::optional<EventId> next_arrival;  // unknown until the first one
     std::optional<EventId> next_handed_over;
     bool failed = false;
@@ -90,7 +92,7 @@ class Subscription {
     bool ready = true;    // false: its data is being fetched
   };
 
-  void accepted(const Status& status);
+  void accepted(const Result<std::span<const uint8_t>>& reply);
   Status place_head(const wire::DeliveryMessage& message, std::span<const uint8_t> body, Arrived* arrived);
   Status place_data(const wire::DeliveryMessage& message, std::span<const uint8_t> body, Arrived* arrived);
   Status place(const wire::Placement& placement, uint64_t bytes, Arrived* arrived, std::span<const uint8_t>* view,
@@ -112,6 +114,7 @@ class Subscription {
   uint64_t next_serial_ = 1;
   uint32_t untaken_ = 0;  // handed over, not taken
   uint32_t granted_ = 0;  // deliveries that the server may still send
+  bool asked_ = false;    // sent on this connection
   bool active_ = false;   // accepted on this connection
   bool over_ = false;
   bool windows_wanted_ = false;  // on this connection

@@ -36,7 +36,7 @@ bool WindowSet::allocate(Entry* entry) const {
     entry->owner = buffer.take();
     return true;
   }
-  if (!windows_.empty()) return false;
+  if (windows_.size() >= kWindowsMin) return false;
   const std::shared_ptr<uint8_t[]> own(new uint8_t[kWindowBytesMin]);
   entry->memory = {own.get(), kWindowBytesMin};
   entry->owner = own;

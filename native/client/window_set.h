@@ -21,11 +21,13 @@ namespace diaspora::client {
 
 class WindowSet {
  public:
-  // All windows of the process: four consumers with 128 MiB each. When others hold it all, one that has none gets one
-  // of the smallest size all the same: what they hold may be for ever.
+  // All windows of the process: four consumers with 128 MiB each. When others hold it all, each
+  // gets kWindowsMin of the smallest size all the same: what they hold may be for ever.
   static constexpr size_t kPoolBytesMax = size_t{512} << 20;
   // The head of an event with the largest metadata must fit.
   static constexpr uint64_t kWindowBytesMin = uint64_t{2} << 20;
+  // A server gives a window back when it goes on to the next.
+  static constexpr size_t kWindowsMin = 2;
 
   WindowSet(size_t count, uint64_t window_bytes, std::shared_ptr<ClientCounters> counters)
       : count_(count), window_bytes_(window_bytes), counters_(std::move(counters)) {}

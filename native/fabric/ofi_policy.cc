@@ -95,7 +95,6 @@ ProviderPolicy tcp_over_rxm(bool automatic) {
   policy.forgets_no_endpoint = true;
   policy.exposes_messages = true;
   policy.domain_per_session = true;
-  policy.registration_is_costly = true;
   return policy;
 }
 

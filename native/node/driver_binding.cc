@@ -55,6 +55,7 @@ bool use_embedded(const ServerRef& embedded, client::ClientOptions* options) {
   if (!uuid) return false;
   options->servers = {client::ServerAddress{"", 0, *uuid}};
   options->connect_local = [server = embedded.server()] { return server->connect_local(); };
+  options->local_server = embedded.server().get();
   return true;
 }
 

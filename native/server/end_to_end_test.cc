@@ -439,6 +439,80 @@ TEST_P(EndToEnd, AClientThatClosesUnderTrafficLeavesTheOthersWhole) {
   }
 }
 
+// Windows are held for as long as a consumer lives: one that comes when the memory for them is given away gets on all
+// the same.
+TEST_P(EndToEnd, AConsumerGetsOnWhenOthersHoldAllWindows) {
+  begin();
+  put_topic(1);
+  open_producer();
+  const auto data = std::make_shared<std::string>(pattern(1 << 20, 4));
+  constexpr size_t kEvents = 40;
+  for (size_t i = 0; i < kEvents; ++i) {
+    ASSERT_EQ(push(*producer_, 0, "m", {segment_of(*data, data)}).code, ErrorCode::kOk);
+  }
+  flush();
+  Consumer::Options options = consumer_options(true);
+  options.window_bytes = uint64_t{64} << 20;
+  for (uint32_t id = 20; id < 28; ++id) {
+    options.id = id;
+    static_cast<void>(take_events(open_consumer(options), 1));
+  }
+  options.id = 9;
+  const auto seen = take_events(open_consumer(options), kEvents);
+  for (const SeenEvent& event : seen.at(0)) EXPECT_TRUE(event.data == *data);
+}
+
+// 'The end' is where it was when the consumer began, also when the connection is made anew for another client's sake.
+TEST_P(EndToEnd, AConsumerFromTheEndLosesNothingWhenAnotherClientCloses) {
+  begin();
+  put_topic(1);
+  Consumer::Options from_end = consumer_options(true);
+  from_end.starts = {{PartitionIndex(0), wire::kStartAtEnd}};
+  Consumer& consumer = open_consumer(std::move(from_end));
+  const auto sink = std::make_shared<TestSink>();
+  ClientOptions options;
+  options.rails = {GetParam()};
+  options.servers.push_back({"127.0.0.1", servers_[0]->port(), servers_[0]->uuid()});
+  const std::shared_ptr<Client> other = client::open_client(1, std::move(options), sink);
+  ASSERT_TRUE(sink->wait_request(1).ok());
+  Producer::Options of_producer;
+  of_producer.id = 7;
+  of_producer.topic = topic_.uuid;
+  of_producer.server_of_partition = server_of_partition();
+  const std::shared_ptr<Producer> producer = other->open_producer(std::move(of_producer));
+  const auto data = std::make_shared<std::string>(pattern(1 << 20, 5));
+  for (size_t i = 0; i < 20; ++i) {
+    ASSERT_EQ(push(*producer, 0, "m", {segment_of(*data, data)}).code, ErrorCode::kOk);
+  }
+  static_cast<void>(producer->seal(PartitionIndex(0)));
+  other->close_and_wait();
+  open_producer();
+  ASSERT_EQ(push(*producer_, 0, "last").code, ErrorCode::kOk);
+  flush();
+  client_->topic_status(next_request_, 0, topic_.uuid);
+  const auto status = sink_->wait_request(next_request_++);
+  ASSERT_TRUE(status.ok());
+  const uint64_t stored = std::get<std::vector<wire::PartitionStatus>>(status.value()).at(0).next_id.value;
+  const auto seen = take_events(consumer, stored);
+  EXPECT_EQ(seen.at(0).front().id, 0u);
+  EXPECT_EQ(seen.at(0).back().metadata, "last");
+}
+
+// What did not open lets go of the connection that others share.
+TEST_P(EndToEnd, AFailedOpenKeepsNothing) {
+  begin();
+  const auto sink = std::make_shared<TestSink>();
+  ClientOptions options;
+  options.rails = {GetParam()};
+  options.connect_timeout_ms = 300;
+  options.servers.push_back({"127.0.0.1", servers_[0]->port(), servers_[0]->uuid()});
+  options.servers.push_back({"127.0.0.1", 1, Uuid::random()});
+  const std::shared_ptr<Client> half = client::open_client(1, std::move(options), sink);
+  EXPECT_EQ(sink->wait_request(1).status().code(), ErrorCode::k_CONNECT_TIMEOUT);
+  for (int i = 0; servers_[0]->counters().sessions > 1 && i < 3000; ++i) sink->wait_for_change();
+  EXPECT_EQ(servers_[0]->counters().sessions, 1u);
+}
+
 TEST_P(EndToEnd, RailsShareThePartitions) {
   start_servers(2);
   ClientOptions options;

@@ -238,8 +238,10 @@ Result<std::vector<uint8_t>> Session::request_reply(const wire::FrameHeader& hea
     }
     case wire::FrameType::kSubscribe: {
       const auto frame = wire::decode_subscribe(payload);
-      status = frame ? subscribe(frame.value()) : frame.status();
-      break;
+      if (!frame) return frame.error();
+      const auto starts = subscribe(frame.value());
+      if (!starts) return starts.error();
+      return wire::make_subscribe_reply(request, starts.value());
     }
     case wire::FrameType::kUnsubscribe: {
       const auto id = wire::decode_unsubscribe(payload);
@@ -266,9 +268,9 @@ void Session::remove_topic(uint64_t request, const Uuid& topic) {
   });
 }
 
-Status Session::subscribe(const wire::SubscribeFrame& frame) {
+Result<std::vector<wire::SubscribeFrame::Start>> Session::subscribe(const wire::SubscribeFrame& frame) {
   const Status valid = wire::validate_name(frame.consumer);
-  if (!valid) return valid;
+  if (!valid) return valid.error();
   if (subscriptions_.size() >= kSubscriptionsMax) {
     return {ErrorCode::k_RESOURCE_EXHAUSTED, "a session may have " + std::to_string(kSubscriptionsMax) + " consumers"};
   }
@@ -280,14 +282,16 @@ Status Session::subscribe(const wire::SubscribeFrame& frame) {
   options.zero_copy_threshold = zero_copy_threshold_;
   options.message_bytes = message_bytes_;
   auto subscription = std::make_unique<Subscription>(core_, domain_.get(), link_.get(), std::move(options));
+  std::vector<wire::SubscribeFrame::Start> starts;
   for (const wire::SubscribeFrame::Start& start : frame.starts) {
     auto hosted = core_->topics->find(frame.topic, start.partition);
-    if (!hosted) return hosted.status();
-    const Status added = subscription->add(hosted.take(), start.position);
-    if (!added) return added;
+    if (!hosted) return hosted.error();
+    const Result<EventId> added = subscription->add(hosted.take(), start.position);
+    if (!added) return added.error();
+    starts.push_back({start.partition, added.value().value});
   }
   subscriptions_[frame.subscription] = std::move(subscription);
-  return {};
+  return starts;
 }
 
 void Session::acknowledge(uint64_t request, const wire::AcknowledgeFrame& frame) {

@@ -51,7 +51,7 @@ class Session {
   Result<fabric::ProviderInfo> choose_provider(const wire::HelloFrame& hello);
   void on_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Result<std::vector<uint8_t>> request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
-  Status subscribe(const wire::SubscribeFrame& frame);
+  Result<std::vector<wire::SubscribeFrame::Start>> subscribe(const wire::SubscribeFrame& frame);
   void acknowledge(uint64_t request, const wire::AcknowledgeFrame& frame);
   void remove_topic(uint64_t request, const Uuid& topic);
   void reply(uint64_t request, const Status& status);

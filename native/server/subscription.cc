@@ -111,7 +111,7 @@ Subscription::Subscription(Core* core, ServedDomain* domain, session::Link* link
 
 Subscription::~Subscription() { *alive_ = false; }
 
-Status Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t position) {
+Result<EventId> Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t position) {
   const partition::Partition& partition = *hosted->partition;
   EventId next(position);
   if (position == wire::kStartAtBeginning) next = partition.first_id();
@@ -128,7 +128,7 @@ Status Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t posit
                                                   std::to_string(partition.next_id().value)};
   }
   cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), next));
-  return {};
+  return next;
 }
 
 void Subscription::grant(const wire::CreditMessage& credit) {
@@ -248,7 +248,9 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
   };
   bool deferred = false;
   if (!fill_up_to(window_bytes - window_fill_)) {
-    if (!fill_up_to(window_bytes)) {
+    // The next one may be smaller. While there is none, whether to wait for it is decided by this one.
+    const bool has_next = window_fill_ > 0 && windows_.size() > 1;
+    if (!fill_up_to(has_next ? windows_[1].memory.bytes : window_bytes)) {
       // One event larger than a window: its data is left to the client to fetch.
       deferred = true;
       *slice = empty;

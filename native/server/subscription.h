@@ -38,7 +38,8 @@ class Subscription {
   Subscription& operator=(const Subscription&) = delete;
 
   // OFFSET_OUT_OF_RANGE when `position` is neither kept nor next.
-  Status add(std::shared_ptr<HostedPartition> hosted, uint64_t position);
+  // Gives the id that it begins at.
+  Result<EventId> add(std::shared_ptr<HostedPartition> hosted, uint64_t position);
   void grant(const wire::CreditMessage& credit);
   // The partition is about to close: its consumer is told.
   void drop(const HostedPartition* hosted);

@@ -210,6 +210,16 @@ std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& s
   return frame.finish();
 }
 
+std::vector<uint8_t> make_subscribe_reply(uint64_t request_id, const std::vector<SubscribeFrame::Start>& starts) {
+  FrameWriter frame(FrameType::kReply, request_id);
+  frame.fields().u32(static_cast<uint32_t>(starts.size()));
+  for (const SubscribeFrame::Start& start : starts) {
+    frame.fields().u32(start.partition.value);
+    frame.fields().u64(start.position);
+  }
+  return frame.finish();
+}
+
 std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription) {
   FrameWriter frame(FrameType::kUnsubscribe, request_id);
   frame.fields().u32(subscription);
@@ -393,6 +403,20 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
   frame.full_data = full_data == 1;
   if (const Status status = validate_name(frame.consumer); !status) return status;
   return frame;
+}
+
+Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  uint32_t count = 0;
+  constexpr size_t kStartBytes = 12;
+  if (!read_count(&reader, kStartBytes, kPartitionsMax, &count)) return malformed("answer to a subscription");
+  std::vector<SubscribeFrame::Start> starts(count);
+  for (SubscribeFrame::Start& start : starts) {
+    start.partition = PartitionIndex(reader.u32());
+    start.position = reader.u64();
+  }
+  if (!reader.finished()) return malformed("answer to a subscription");
+  return starts;
 }
 
 Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload) {

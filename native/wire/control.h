@@ -144,6 +144,8 @@ std::vector<uint8_t> make_topic_remove(uint64_t request_id, const Uuid& topic);
 std::vector<uint8_t> make_topic_list(uint64_t request_id, std::string_view name);
 std::vector<uint8_t> make_topic_status(uint64_t request_id, const Uuid& topic);
 std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& frame);
+// The positions that the subscription begins at, as event ids.
+std::vector<uint8_t> make_subscribe_reply(uint64_t request_id, const std::vector<SubscribeFrame::Start>& starts);
 std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription);
 std::vector<uint8_t> make_acknowledge(uint64_t request_id, const AcknowledgeFrame& frame);
 // RESOURCE_EXHAUSTED as an error frame when the records do not fit into one frame.
@@ -171,6 +173,7 @@ Result<TopicRecord> decode_topic_record(std::span<const uint8_t> payload);
 Result<Uuid> decode_topic_uuid(std::span<const uint8_t> payload);         // kTopicRemove, kTopicStatus
 Result<std::string> decode_topic_name(std::span<const uint8_t> payload);  // kTopicList; empty: all topics
 Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload);
+Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<const uint8_t> payload);
 Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload);
 Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload);
 Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t> payload);

@@ -87,6 +87,8 @@ std::vector<Sample> all_samples() {
       {"list", make_topic_list(6, "collisions"), [](Bytes p) { return decode_topic_name(p).status(); }},
       {"status", make_topic_status(7, uuid_of(1)), [](Bytes p) { return decode_topic_uuid(p).status(); }},
       {"subscribe", make_subscribe(8, sample_subscribe()), [](Bytes p) { return decode_subscribe(p).status(); }},
+      {"subscribe reply", make_subscribe_reply(8, sample_subscribe().starts),
+       [](Bytes p) { return decode_subscribe_reply(p).status(); }},
       {"unsubscribe", make_unsubscribe(9, 5), [](Bytes p) { return decode_unsubscribe(p).status(); }},
       {"acknowledge", make_acknowledge(10, {uuid_of(1), PartitionIndex(2), "reader", EventId(3)}),
        [](Bytes p) { return decode_acknowledge(p).status(); }},

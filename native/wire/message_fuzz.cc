@@ -72,6 +72,7 @@ void fuzz_control(std::span<const uint8_t> payload) {
   static_cast<void>(decode_topic_uuid(payload).ok());
   static_cast<void>(decode_topic_name(payload).ok());
   static_cast<void>(decode_subscribe(payload).ok());
+  static_cast<void>(decode_subscribe_reply(payload).ok());
   static_cast<void>(decode_unsubscribe(payload).ok());
   static_cast<void>(decode_acknowledge(payload).ok());
   static_cast<void>(decode_topic_list_reply(payload).ok());
