@@ -15,11 +15,8 @@ namespace {
 class BatchEncoderTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    fabric::FabricOptions options;
-    options.provider = "local";
-    auto domain = fabric::open_domain(fabric::discover_providers(options).value().front(), options);
-    ASSERT_TRUE(domain.ok());
-    domain_ = domain.take();
+    domain_ = open_local_domain();
+    ASSERT_NE(domain_, nullptr);
   }
   // Encodes and decodes again; the encoded message stays in encoded_.
   wire::BatchMessage encode(Batch* batch, uint32_t message_bytes) {

@@ -6,8 +6,17 @@
 #include <vector>
 
 #include "client/batch_builder.h"
+#include "fabric/fabric.h"
 
 namespace diaspora::client {
+
+// A domain that needs no library; null when it does not open.
+inline std::unique_ptr<fabric::Domain> open_local_domain() {
+  fabric::FabricOptions options;
+  options.provider = "local";
+  auto domain = fabric::open_domain(fabric::discover_providers(options).value().front(), options);
+  return domain.ok() ? domain.take() : nullptr;
+}
 
 inline DataSegment segment_of(const std::string& text, std::shared_ptr<void> hold = nullptr) {
   DataSegment segment;

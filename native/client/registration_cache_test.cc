@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "client/batch_test_kit.h"
+
 namespace diaspora::client {
 namespace {
 
@@ -18,11 +20,8 @@ class RegistrationCacheTest : public ::testing::Test {
   using Region = std::shared_ptr<fabric::MemoryRegion>;
 
   void SetUp() override {
-    fabric::FabricOptions options;
-    options.provider = "local";
-    auto domain = fabric::open_domain(fabric::discover_providers(options).value().front(), options);
-    ASSERT_TRUE(domain.ok());
-    domain_ = domain.take();
+    domain_ = open_local_domain();
+    ASSERT_NE(domain_, nullptr);
     cache_ = std::make_unique<RegistrationCache>(&reactor_, domain_.get(), 3000);
   }
   Region get(const Memory& memory, size_t bytes = 1000) {

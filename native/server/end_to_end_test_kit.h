@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "fabric/fabric.h"
 #include "server/server.h"
 
 namespace diaspora::server {
@@ -172,5 +174,174 @@ inline client::Producer::Pushed push(client::Producer& producer, uint32_t partit
   std::copy(metadata.begin(), metadata.end(), room);
   return producer.commit(PartitionIndex(partition), metadata.size(), data);
 }
+
+// Servers and a client over the provider that is the parameter.
+class EndToEnd : public ::testing::TestWithParam<std::string> {
+ protected:
+  using Client = client::Client;
+  using ClientOptions = client::ClientOptions;
+  using Consumer = client::Consumer;
+  using Producer = client::Producer;
+
+  void SetUp() override {
+    fabric::FabricOptions options;
+    options.provider = GetParam();
+    const auto found = fabric::discover_providers(options);
+    if (!found || found.value().empty()) GTEST_SKIP() << "provider " << GetParam() << " is not available here";
+  }
+  void TearDown() override {
+    consumers_.clear();
+    producer_.reset();
+    if (client_ != nullptr) client_->close_and_wait();
+    client_.reset();
+    servers_.clear();
+    if (!directory_.empty()) std::filesystem::remove_all(directory_);
+  }
+
+  std::unique_ptr<Server> make_server(const std::string& directory = "", uint64_t memory_bytes = uint64_t{256} << 20) {
+    ServerOptions options;
+    options.data_directory = directory;
+    options.provider = GetParam();
+    options.memory_bytes = memory_bytes;
+    auto server = Server::start(options);
+    EXPECT_TRUE(server.ok()) << server.error().message;
+    return server.ok() ? server.take() : nullptr;
+  }
+  void start_servers(size_t count, const std::string& directory = "") {
+    for (size_t i = 0; i < count; ++i) servers_.push_back(make_server(directory));
+  }
+  std::string make_directory() {
+    directory_ = (std::filesystem::temp_directory_path() / ("diaspora-e2e-" + Uuid::random().to_string())).string();
+    return directory_;
+  }
+
+  Status open_client(ClientOptions options = {}) {
+    for (std::string& rail : options.rails) rail = GetParam();
+    for (const auto& server : servers_) options.servers.push_back({"127.0.0.1", server->port(), server->uuid()});
+    client_ = client::open_client(1, std::move(options), sink_);
+    return sink_->wait_request(1).status();
+  }
+  // A client of its own, on the first server; the request that opens it is 1.
+  std::shared_ptr<Client> open_another(const std::shared_ptr<TestSink>& sink) const {
+    ClientOptions options;
+    options.rails = {GetParam()};
+    options.servers.push_back({"127.0.0.1", servers_[0]->port(), servers_[0]->uuid()});
+    auto client = client::open_client(1, std::move(options), sink);
+    EXPECT_TRUE(sink->wait_request(1).ok());
+    return client;
+  }
+  std::shared_ptr<Producer> open_producer_of(Client& client) const {
+    Producer::Options options;
+    options.id = 7;
+    options.topic = topic_.uuid;
+    options.server_of_partition = server_of_partition();
+    return client.open_producer(std::move(options));
+  }
+  // Ids given out in partition 0 so far.
+  uint64_t stored_events() {
+    client_->topic_status(next_request_, 0, topic_.uuid);
+    const auto status = sink_->wait_request(next_request_++);
+    EXPECT_TRUE(status.ok());
+    return status.ok() ? std::get<std::vector<wire::PartitionStatus>>(status.value()).at(0).next_id.value : 0;
+  }
+  // One server that memory or a directory backs, and a client.
+  void begin(ClientOptions options = {}) {
+    if (servers_.empty()) start_servers(1);
+    const Status opened = open_client(std::move(options));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+  }
+
+  void put_topic(uint32_t partitions, wire::ManagerKind manager = wire::ManagerKind::kMemory) {
+    topic_.name = "events";
+    topic_.uuid = Uuid::random();
+    topic_.durability = 1;
+    topic_.manager = manager;
+    topic_.config = "{}";
+    for (uint32_t i = 0; i < partitions; ++i) topic_.placement.push_back(servers_[i % servers_.size()]->uuid());
+    for (uint32_t i = 0; i < servers_.size(); ++i) {
+      client_->topic_put(next_request_, i, topic_);
+      const Status put = sink_->wait_request(next_request_++).status();
+      ASSERT_TRUE(put.ok()) << put.error().message;
+    }
+  }
+  std::vector<uint32_t> server_of_partition() const {
+    std::vector<uint32_t> result;
+    for (uint32_t i = 0; i < topic_.placement.size(); ++i) {
+      result.push_back(i % static_cast<uint32_t>(servers_.size()));
+    }
+    return result;
+  }
+  void open_producer(uint32_t batch_events = 0) {
+    Producer::Options options;
+    options.id = 7;
+    options.topic = topic_.uuid;
+    options.server_of_partition = server_of_partition();
+    options.batch_events = batch_events;
+    producer_ = client_->open_producer(std::move(options));
+  }
+  void seal_all() {
+    for (uint32_t i = 0; i < topic_.placement.size(); ++i) static_cast<void>(producer_->seal(PartitionIndex(i)));
+  }
+  // Seals and waits until all batches begun so far are stored.
+  void flush() {
+    seal_all();
+    for (const auto& [key, end] : sink_->wait_batches(producer_->pending().batches + sink_->batch_count())) {
+      EXPECT_TRUE(end.status.ok()) << end.status.error().message;
+    }
+    for (int i = 0; producer_->pending().batches > 0 && i < 3000; ++i) sink_->wait_for_change();
+    EXPECT_EQ(producer_->pending().events, 0u);
+    EXPECT_EQ(producer_->pending().bytes, 0u);
+  }
+  Consumer::Options consumer_options(bool full_data) const {
+    Consumer::Options options;
+    options.id = 9;
+    options.topic = topic_.uuid;
+    options.name = "reader";
+    options.server_of_partition = server_of_partition();
+    options.full_data = full_data;
+    options.window_bytes = uint64_t{8} << 20;
+    for (uint32_t i = 0; i < topic_.placement.size(); ++i) options.starts.push_back({PartitionIndex(i)});
+    return options;
+  }
+  Consumer& open_consumer(Consumer::Options options) {
+    const uint64_t request = next_request_++;
+    consumers_.push_back(client_->open_consumer(request, std::move(options)));
+    const Status opened = sink_->wait_request(request).status();
+    EXPECT_TRUE(opened.ok()) << opened.error().message;
+    return *consumers_.back();
+  }
+  // Takes until `count` events have come; by partition.
+  std::map<uint32_t, std::vector<SeenEvent>> take_events(Consumer& consumer, size_t count) {
+    std::map<uint32_t, std::vector<SeenEvent>> seen;
+    size_t total = 0;
+    for (int idle = 0; total < count && idle < 3000;) {
+      const auto delivery = consumer.take();
+      if (!delivery) {
+        ++idle;
+        sink_->wait_for_change();
+        continue;
+      }
+      append_events(*delivery, &seen[delivery->partition.value]);
+      total += delivery->shape.event_count;
+    }
+    EXPECT_EQ(total, count);
+    return seen;
+  }
+
+  struct Case {
+    std::vector<size_t> segments;
+    size_t events = 0;
+  };
+  void round_trip(const Case& test_case, ClientOptions options);
+
+  std::shared_ptr<TestSink> sink_ = std::make_shared<TestSink>();
+  std::vector<std::unique_ptr<Server>> servers_;
+  std::shared_ptr<Client> client_;
+  wire::TopicRecord topic_;
+  std::shared_ptr<Producer> producer_;
+  std::vector<std::shared_ptr<Consumer>> consumers_;
+  std::string directory_;
+  uint64_t next_request_ = 100;
+};
 
 }  // namespace diaspora::server
