@@ -24,6 +24,8 @@ interface PartitionRounds {
   stored: number;
   underWay: Round | undefined;
   next: Round | undefined;
+  /** Called once when nothing is under way. */
+  idle: (() => void)[];
 }
 
 export class Acknowledger {
@@ -40,7 +42,7 @@ export class Acknowledger {
   acknowledge(partition: number, id: number): Future<void> {
     let rounds = this.#partitions.get(partition);
     if (rounds === undefined) {
-      rounds = { stored: -1, underWay: undefined, next: undefined };
+      rounds = { stored: -1, underWay: undefined, next: undefined, idle: [] };
       this.#partitions.set(partition, rounds);
     }
     const covering = [rounds.underWay, rounds.next].find((round) => round !== undefined && id <= round.id);
@@ -58,6 +60,19 @@ export class Acknowledger {
     const { completion } = rounds.next;
     if (rounds.underWay === undefined) this.#start(partition, rounds);
     return completion.future();
+  }
+
+  /** Calls `done`, at once if it can, when nothing of the partition is under way. */
+  whenIdle(partition: number, done: () => void): void {
+    const rounds = this.#partitions.get(partition);
+    if (rounds?.underWay === undefined) done();
+    else rounds.idle.push(done);
+  }
+
+  /** The cursor may have been set back. */
+  forget(partition: number): void {
+    const rounds = this.#partitions.get(partition);
+    if (rounds !== undefined) rounds.stored = -1;
   }
 
   /** Resolves when nothing is under way; rejects when an acknowledgement has failed. */
@@ -82,6 +97,7 @@ export class Acknowledger {
         round.completion.reject(error);
       }
       this.#start(partition, rounds);
+      if (rounds.underWay === undefined) for (const idle of rounds.idle.splice(0)) idle();
       if (this.#underWay === 0) for (const resolve of this.#idle.splice(0)) resolve();
     });
   }

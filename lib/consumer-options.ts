@@ -28,7 +28,10 @@ export type ConsumerStart = 'cursor' | 'beginning' | 'end' | bigint | number;
 
 /** Options of a consumer without an allocator. */
 export interface ConsumerOptions<T = unknown> {
-  /** Identity of the cursor: consumers of one name continue each other. 1 to 256 bytes. Required. */
+  /**
+   * Identity of the cursor, and of the consumer group: consumers of one name continue each other, and share the partitions
+   * while they are there together. 1 to 256 bytes. Required.
+   */
   readonly name: string;
   /** Most events in one delivery. Default: adaptive, as many as fit. */
   readonly batchSize?: BatchSize | number;
@@ -42,6 +45,29 @@ export interface ConsumerOptions<T = unknown> {
   readonly partitions?: readonly number[];
   /** One for all partitions, or one for each of `partitions`. Default: 'cursor'. */
   readonly from?: ConsumerStart | readonly ConsumerStart[];
+  /**
+   * Whether the partitions are shared with the other consumers of the name. Default: true, unless `partitions` or `from`
+   * say what to read; INVALID_ARGUMENT with either of them.
+   */
+  readonly group?: boolean;
+  /**
+   * How long the group waits for a member whose connection is lost, before others get its partitions, milliseconds, 100
+   * to 600000. A process that ends lets go at once. Default: 3000.
+   */
+  readonly sessionTimeoutMs?: number;
+  /**
+   * How long this member may take to finish with partitions that another is to get, milliseconds, 100 to 3600000; then
+   * they are taken away and its acknowledgements of them fail with FENCED. Default: 30000.
+   */
+  readonly rebalanceTimeoutMs?: number;
+  /** Called with the partitions that this member was given. */
+  readonly onAssign?: (partitions: readonly number[]) => void;
+  /**
+   * Called with partitions that another member is to get, before they are given up: the last moment to acknowledge their
+   * events. What it returns is awaited. It is called when their events are acknowledged or when the next event is asked
+   * for.
+   */
+  readonly onRevoke?: (partitions: readonly number[]) => void | Promise<void>;
   /** Accepted; stages run on the caller's thread for now. */
   readonly threadPool?: ThreadPool;
 }
@@ -62,8 +88,21 @@ const optionNames = [
   'dataAllocator',
   'partitions',
   'from',
+  'group',
+  'sessionTimeoutMs',
+  'rebalanceTimeoutMs',
+  'onAssign',
+  'onRevoke',
   'threadPool',
 ] as const satisfies readonly (keyof AllocatingConsumerOptions<unknown, EventData>)[];
+
+/** How a member takes part in its group. Internal. */
+export interface GroupSettings {
+  readonly sessionTimeoutMs: number;
+  readonly rebalanceTimeoutMs: number;
+  readonly onAssign: ((partitions: readonly number[]) => void) | undefined;
+  readonly onRevoke: ((partitions: readonly number[]) => void | Promise<void>) | undefined;
+}
 
 /** Options, read and checked. Internal. */
 export interface ConsumerSettings {
@@ -75,13 +114,17 @@ export interface ConsumerSettings {
   readonly fullData: boolean;
   readonly dataSelector: DataSelectorFunction<never> | undefined;
   readonly dataAllocator: DataAllocator<never, EventData> | undefined;
+  /** Undefined: it reads `partitions` whoever else does. */
+  readonly group: GroupSettings | undefined;
+  /** To read; empty for the member of a group. */
   readonly partitions: readonly number[];
-  /** Per requested partition, as the core wants it: an id, -1 for the cursor, -2 for the end. */
+  /** Per requested partition, as the core wants it: an id, -1 for the cursor, -2 for the end, -3 for the beginning. */
   readonly start: readonly number[];
   readonly threadPool: ThreadPool | undefined;
 }
 
-function readPartitions(given: readonly number[] | undefined, count: number): readonly number[] {
+/** Those that are meant: all when none are given. @internal */
+export function readPartitions(given: readonly number[] | undefined, count: number): readonly number[] {
   if (given === undefined) return Array.from({ length: count }, (_, index) => index);
   if (!Array.isArray(given) || given.length === 0) throw invalidOption('partitions', 'a list of partitions', given);
   const seen = new Set<number>();
@@ -95,9 +138,10 @@ function readPartitions(given: readonly number[] | undefined, count: number): re
   return [...given];
 }
 
-function readStart(from: ConsumerStart): number {
+/** As the core wants it. @internal */
+export function readStart(from: ConsumerStart): number {
   if (from === 'cursor') return -1;
-  if (from === 'beginning') return 0;
+  if (from === 'beginning') return -3;
   if (from === 'end') return -2;
   const id = typeof from === 'bigint' ? Number(from) : from;
   if (Number.isSafeInteger(id) && id >= 0) return id;
@@ -109,6 +153,34 @@ function readStarts(from: ConsumerOptions['from'], partitions: readonly number[]
   if (!Array.isArray(from)) return partitions.map(() => readStart(from as ConsumerStart));
   if (from.length !== partitions.length) throw invalidOption('from', 'as long as partitions', from.length);
   return from.map((start: ConsumerStart) => readStart(start));
+}
+
+const groupOptions = ['sessionTimeoutMs', 'rebalanceTimeoutMs', 'onAssign', 'onRevoke'] as const;
+
+function readGroup(
+  options: Partial<Omit<AllocatingConsumerOptions<never, EventData>, 'dataSelector' | 'dataAllocator'>>,
+): GroupSettings | undefined {
+  const { group, partitions, from } = options;
+  if (group !== undefined && typeof group !== 'boolean') throw invalidOption('group', 'a boolean', group);
+  const isFixed = partitions !== undefined || (from !== undefined && from !== 'cursor');
+  if (group === true && isFixed) throw invalidOption('group', 'false with partitions or from', group);
+  if (group === false || isFixed) {
+    const unused = groupOptions.find((name) => options[name] !== undefined);
+    if (unused !== undefined)
+      throw invalidOption(unused, 'left out by a consumer that is not in a group', options[unused]);
+    return undefined;
+  }
+  const { sessionTimeoutMs, rebalanceTimeoutMs, onAssign, onRevoke } = options;
+  return {
+    sessionTimeoutMs: integerOption('sessionTimeoutMs', sessionTimeoutMs, { min: 100, max: 600_000, fallback: 3000 }),
+    rebalanceTimeoutMs: integerOption('rebalanceTimeoutMs', rebalanceTimeoutMs, {
+      min: 100,
+      max: 3_600_000,
+      fallback: 30_000,
+    }),
+    onAssign: functionOption('onAssign', onAssign),
+    onRevoke: functionOption('onRevoke', onRevoke),
+  };
 }
 
 /** Reads the options for a topic of `partitionCount` partitions. @internal */
@@ -125,7 +197,8 @@ export function consumerSettings(
   if (dataAllocator !== undefined && selector === undefined) {
     throw invalidOption('dataSelector', 'given when there is a dataAllocator', dataSelector);
   }
-  const partitions = readPartitions(options.partitions, partitionCount);
+  const group = readGroup(options);
+  const partitions = group === undefined ? readPartitions(options.partitions, partitionCount) : [];
   // With an allocator of the caller's, even all data must go where it says: that is a fetch.
   const direct = selector === fullData && dataAllocator === undefined;
   return {
@@ -136,6 +209,7 @@ export function consumerSettings(
     fullData: direct,
     dataSelector: direct ? undefined : selector,
     dataAllocator: functionOption('dataAllocator', dataAllocator),
+    group,
     partitions,
     start: readStarts(options.from, partitions),
     threadPool,

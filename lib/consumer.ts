@@ -8,15 +8,16 @@
  */
 import { Acknowledger } from './acknowledger.js';
 import type { BatchSize } from './batch-size.js';
-import type { ConsumerSettings } from './consumer-options.js';
+import { type ConsumerSettings, type ConsumerStart, readStart } from './consumer-options.js';
 import type { Delivery } from './delivery.js';
-import { DiasporaError, type ErrorCode, fromNative, StopProcessing } from './errors.js';
+import { DiasporaError, type ErrorCode, fromNative, StopProcessing, wrapError } from './errors.js';
 import { type Event, EventBatch, type EventOwner } from './event.js';
 import { DirectSupply, type EventSupply, SelectingSupply, type Supplied } from './event-supply.js';
 import { Completion, type Future } from './future.js';
 import { Iteration } from './iteration.js';
+import { Membership } from './membership.js';
 import type { NativeConsumer, NativeError, Segment } from './native.js';
-import { checkKeys, integerOption } from './options.js';
+import { checkKeys, integerOption, invalidOption } from './options.js';
 import { type DeliverySink, type Runtime, registerWeakly, unregister } from './runtime.js';
 import type { Stages } from './stages/stages.js';
 import type { ThreadPool } from './thread-pool.js';
@@ -74,8 +75,11 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   /** Errors of single partitions, each to be told once, behind the events that came before it. */
   #partitionErrors: DiasporaError[] = [];
   readonly #failedPartitions = new Set<number>();
-  /** Why there will be no more events. */
+  /** Why there will be no more events: of the consumer as a whole, or because all of its partitions have failed. */
   #failure: DiasporaError | undefined;
+  #lastPartitionFailure: DiasporaError | undefined;
+  /** Undefined: not in a group. */
+  readonly #membership: Membership | undefined;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `topic.consumer()`. Throws what the core refuses at once. */
@@ -91,6 +95,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
       runtime.request((request) => native.acknowledge(request, partition, id), operands, done);
     });
     this.#supply = this.#makeSupply();
+    this.#membership = settings.group && this.#makeMembership(settings.group);
   }
 
   /** Identity of the cursor. */
@@ -103,9 +108,14 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     return this.#parts.topic;
   }
 
-  /** Indices of the partitions that are read. */
+  /** Indices of the partitions that are read; of a group's member those that are its own now. */
   get partitions(): readonly number[] {
-    return this.#parts.settings.partitions;
+    return this.#membership?.partitions ?? this.#parts.settings.partitions;
+  }
+
+  /** Whether it shares the partitions with the other consumers of its name. */
+  get inGroup(): boolean {
+    return this.#membership !== undefined;
   }
 
   get batchSize(): BatchSize {
@@ -208,6 +218,23 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   /**
+   * Goes on at another place of a partition: `'cursor'`, `'beginning'`, `'end'` or an event id; all events of it that were
+   * not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is: acknowledge
+   * moves it forward only (`topic.resetConsumer` sets it back). Throws INVALID_PARTITION for one that is not among
+   * `partitions`, INVALID_ARGUMENT, INVALID_STATE.
+   */
+  seek(partition: number, to: ConsumerStart): void {
+    if (this.#state !== 'open') throw this.#error('INVALID_STATE', `the consumer is ${this.#state}`);
+    if (!this.partitions.includes(partition)) {
+      throw invalidOption('partition', 'one that this consumer reads', partition, 'INVALID_PARTITION');
+    }
+    this.#native.seek(partition, readStart(to));
+    this.#supply.drop(partition);
+    if (this.#failedPartitions.delete(partition)) this.#lastPartitionFailure = undefined;
+    this.#partitionErrors = this.#partitionErrors.filter((error) => error.partition !== partition);
+  }
+
+  /**
    * Waits for the acknowledgements under way, then closes; pulls that wait reject with ABORTED, iterations end. Rejects
    * when an acknowledgement has failed; the consumer is closed all the same. Idempotent.
    */
@@ -235,7 +262,11 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /** @internal */
   acknowledge(partition: number, id: number): Future<void> {
-    if (this.#state === 'open') return this.#acknowledger.acknowledge(partition, id);
+    if (this.#state === 'open') {
+      const future = this.#acknowledger.acknowledge(partition, id);
+      this.#membership?.acknowledged(partition, id);
+      return future;
+    }
     return Completion.failed(this.#error('INVALID_STATE', `the consumer is ${this.#state}`));
   }
 
@@ -258,9 +289,18 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     } else {
       this.#partitionErrors.push(fromNative(failure, { ...operands, partition }));
       this.#failedPartitions.add(partition);
-      if (this.#failedPartitions.size === this.partitions.length)
-        this.#failure = fromNative(failure, { ...operands, partition });
+      // The member of a group may be given others.
+      if (!this.inGroup && this.#failedPartitions.size === this.partitions.length) {
+        this.#lastPartitionFailure = fromNative(failure, { ...operands, partition });
+      }
     }
+    this.deliveryWaits();
+  }
+
+  /** @internal */
+  assignmentChanged(granted: readonly number[], revoked: readonly number[]): void {
+    for (const partition of revoked) this.#failedPartitions.delete(partition);
+    if (this.#state === 'open' || this.#state === 'closing') this.#membership?.change(granted, revoked);
     this.deliveryWaits();
   }
 
@@ -317,14 +357,44 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     });
   }
 
+  #makeMembership(settings: NonNullable<ConsumerSettings['group']>): Membership {
+    return new Membership({
+      settings,
+      drop: (partition) => this.#supply.drop(partition),
+      whenAcknowledged: (partition, done) => this.#acknowledger.whenIdle(partition, done),
+      release: (partition) => {
+        if (this.#state === 'open' || this.#state === 'closing') this.#native.release(partition);
+      },
+      failed: (error) => {
+        this.#partitionErrors.push(wrapError('INVALID_STATE', 'onAssign or onRevoke failed', error));
+        this.deliveryWaits();
+      },
+    });
+  }
+
+  /** Whoever asks for an event is done with those it has. */
   #nextEvent(): Supplied | undefined {
-    return this.#supply.next() ?? this.#partitionErrors.shift() ?? this.#failure;
+    this.#membership?.asked();
+    const supplied = this.#supply.next();
+    if (supplied === undefined) return this.#nextError();
+    if (this.#membership !== undefined && !(supplied instanceof DiasporaError)) {
+      this.#membership.handedOut(supplied.partition, supplied.position);
+    }
+    return supplied;
   }
 
   #nextRun(): Run | undefined {
+    this.#membership?.asked();
     const run = this.#supply.nextRun();
-    if (run === undefined) return this.#partitionErrors.shift() ?? this.#failure;
-    return run instanceof DiasporaError ? run : new EventBatch(run);
+    if (run === undefined) return this.#nextError();
+    if (run instanceof DiasporaError) return run;
+    const last = run.at(-1) ?? run[0];
+    this.#membership?.handedOut(last.partition, last.position);
+    return new EventBatch(run);
+  }
+
+  #nextError(): DiasporaError | undefined {
+    return this.#partitionErrors.shift() ?? this.#failure ?? this.#lastPartitionFailure;
   }
 
   /** While somebody waits, the event loop goes on and this object stays. */

@@ -20,6 +20,8 @@ export interface EventSupply {
   next(): Supplied | undefined;
   /** The events that are there, all of one partition; an error when the first one failed. */
   nextRun(): [Event, ...Event[]] | DiasporaError | undefined;
+  /** What is here of the partition is not handed out. */
+  drop(partition: number): void;
 }
 
 /** Chooses the bytes of an event's data that are moved: the descriptor given, a view of it, or undefined for nothing. */
@@ -58,6 +60,10 @@ export class DirectSupply implements EventSupply {
     const delivery = this.#delivery as Delivery;
     for (; this.#index < delivery.count; this.#index += 1) run.push(new Event(this.#owner, delivery, this.#index));
     return run;
+  }
+
+  drop(partition: number): void {
+    if (this.#delivery?.partition === partition) this.#delivery = undefined;
   }
 
   #take(): Delivery | undefined {
@@ -101,7 +107,7 @@ export interface SelectingParts {
 export class SelectingSupply implements EventSupply {
   readonly #parts: SelectingParts;
   readonly #source: DirectSupply;
-  readonly #slots: Slot[] = [];
+  #slots: Slot[] = [];
   #bytes = 0;
 
   constructor(parts: SelectingParts) {
@@ -129,6 +135,13 @@ export class SelectingSupply implements EventSupply {
       this.#bytes -= slot.bytes;
       run.push(slot.event);
     }
+  }
+
+  drop(partition: number): void {
+    this.#source.drop(partition);
+    const kept = this.#slots.filter((slot) => slot.event.partition !== partition);
+    this.#bytes = kept.reduce((bytes, slot) => bytes + slot.bytes, 0);
+    this.#slots = kept;
   }
 
   #fill(): void {

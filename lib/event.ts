@@ -34,7 +34,7 @@ export class Event<T = unknown, D = Buffer | undefined> {
 
   /** Position in the partition: 0, 1, 2, ... without gaps. */
   get id(): bigint {
-    return BigInt(this.delivery.firstId + this.index);
+    return BigInt(this.position);
   }
 
   /** Index of the partition. */
@@ -96,7 +96,12 @@ export class Event<T = unknown, D = Buffer | undefined> {
    * coalesced: those made while one is under way go out as one.
    */
   acknowledge(): Future<void> {
-    return this.owner.acknowledge(this.partition, this.delivery.firstId + this.index);
+    return this.owner.acknowledge(this.partition, this.position);
+  }
+
+  /** @internal The id as a number: below 2^53. */
+  get position(): number {
+    return this.delivery.firstId + this.index;
   }
 
   /** @internal */

@@ -44,6 +44,8 @@ export const enum CompletionKind {
   ServerUp = 6,
   /** A line for the operator. target = server id or 0; payload = { level: 'info' | 'warn', message }. */
   Log = 7,
+  /** A member of a consumer group got partitions, or is to release some. target = consumer id; payload = NativeAssignment. */
+  Assignment = 9,
 }
 
 /** Numbers of one completion record: [kind, target, a, b, c, index into payloads or -1]. */
@@ -207,8 +209,13 @@ export interface NativeConsumerOptions {
   placement: number[];
   /** Indices of the partitions to read. */
   partitions: number[];
-  /** Per requested partition: first id to read, or -1: behind the cursor of `name` (0 when it has none), -2: the end. */
+  /**
+   * Per requested partition: first id to read, or -1: behind the cursor of `name` (the oldest kept when it has none),
+   * -2: the end, -3: the oldest kept.
+   */
   start: number[];
+  /** Shares the partitions with the other members of the group `name`; `partitions` and `start` are empty then. */
+  member?: { sessionTimeoutMs: number; rebalanceTimeoutMs: number };
   /** true: all data is delivered with the metadata. false: metadata and sizes only. */
   fullData: boolean;
   /** Most events in one delivery; 0: as many as fit. */
@@ -251,7 +258,25 @@ export interface NativeConsumer {
   ) => void;
   /** Request: everything up to and including eventId is done. Coalesced: cumulative. */
   readonly acknowledge: (requestId: number, partition: number, eventId: number) => void;
+  /** Goes on at another position, as in NativeConsumerOptions.start; take() gives nothing of before any more. */
+  readonly seek: (partition: number, start: number) => void;
+  /** A partition that was to be given back to the group is free. */
+  readonly release: (partition: number) => void;
   readonly destroy: () => void;
+}
+
+/** Where to set the cursor of a consumer name; `start` as in NativeConsumerOptions, but not -1. */
+export interface NativeCursorPosition {
+  topicUuid: string;
+  partition: number;
+  consumer: string;
+  start: number;
+}
+
+/** Payload of CompletionKind.Assignment. */
+export interface NativeAssignment {
+  granted: number[];
+  revoked: number[];
 }
 
 /**
@@ -295,6 +320,7 @@ export interface NativeBinding {
   topicStatus(requestId: number, driver: NativeDriver, server: number, uuid: string): void;
   /** -> NativeCursor[] of the partitions that this server owns; of one consumer, or with '' of all. */
   topicCursors(requestId: number, driver: NativeDriver, server: number, uuid: string, consumer: string): void;
+  cursorSet(requestId: number, driver: NativeDriver, server: number, cursor: NativeCursorPosition): void; // -> undefined
 
   producerOpen(driver: NativeDriver, options: NativeProducerOptions): NativeProducer;
   consumerOpen(requestId: number, driver: NativeDriver, options: NativeConsumerOptions): NativeConsumer; // -> undefined

@@ -8,7 +8,14 @@
  * that a forgotten producer, consumer or driver can be collected; the loop is kept alive exactly while `holds` > 0.
  */
 import { DiasporaError, type ErrorOperands, fromNative } from './errors.js';
-import { COMPLETION_STRIDE, CompletionKind, loadBinding, type NativeBinding, type NativeError } from './native.js';
+import {
+  COMPLETION_STRIDE,
+  CompletionKind,
+  loadBinding,
+  type NativeAssignment,
+  type NativeBinding,
+  type NativeError,
+} from './native.js';
 
 /** A producer's side of batch completions. */
 export interface BatchSink {
@@ -19,6 +26,7 @@ export interface BatchSink {
 export interface DeliverySink {
   deliveryWaits(): void;
   consumerFailed(partition: number, error: NativeError): void;
+  assignmentChanged(granted: readonly number[], revoked: readonly number[]): void;
 }
 
 /** A driver's side of connection changes. */
@@ -192,6 +200,11 @@ export class Runtime {
           ?.deref()
           ?.consumerFailed(a, payload as NativeError);
         return;
+      case CompletionKind.Assignment: {
+        const { granted, revoked } = payload as NativeAssignment;
+        this.consumers.get(target)?.deref()?.assignmentChanged(granted, revoked);
+        return;
+      }
       case CompletionKind.ServerLost:
         this.drivers
           .get(target)

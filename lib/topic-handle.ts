@@ -2,11 +2,19 @@
  * TopicHandle: an open topic; makes producers and consumers for it.
  */
 import { Consumer } from './consumer.js';
-import { type AllocatingConsumerOptions, type ConsumerOptions, consumerSettings } from './consumer-options.js';
+import {
+  type AllocatingConsumerOptions,
+  type ConsumerOptions,
+  type ConsumerStart,
+  consumerSettings,
+  readPartitions,
+  readStart,
+} from './consumer-options.js';
 import type { Connection } from './drivers/connection.js';
 import { DiasporaError } from './errors.js';
 import { checkName } from './names.js';
 import type { NativePartitionStatus, NativeProducer, NativeTopicEntry } from './native.js';
+import { invalidOption } from './options.js';
 import { Producer } from './producer.js';
 import { type ProducerOptions, producerSettings } from './producer-options.js';
 import type { StageConfig, Stages } from './stages/stages.js';
@@ -187,6 +195,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       placement: [...this.#placement],
       partitions: [...settings.partitions],
       start: [...settings.start],
+      ...(settings.group === undefined ? {} : { member: settings.group }),
       fullData: settings.fullData,
       batchEvents: settings.batchSize.events,
       windowBytes: settings.windowBytes,
@@ -225,6 +234,29 @@ export class TopicHandle<Out = unknown, In = Out> {
     return [...cursors]
       .map(([consumer, positions]) => describeConsumer(consumer, positions, partitions))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /**
+   * Sets the cursor of a consumer name, also backwards: whoever reads with `from: 'cursor'` begins there. `to`:
+   * `'beginning'`, `'end'` or the id of the first event to read. Without `partitions`: all of them.
+   *
+   * Rejects with INVALID_STATE while a consumer of that name reads one of the partitions (those before it in the list are
+   * set), OFFSET_OUT_OF_RANGE, INVALID_NAME, INVALID_PARTITION, INVALID_ARGUMENT.
+   */
+  async resetConsumer(
+    name: string,
+    to: Exclude<ConsumerStart, 'cursor'>,
+    partitions?: readonly number[],
+  ): Promise<void> {
+    const { connection, entry, requireOpen } = this.#parts;
+    requireOpen();
+    const consumer = checkName('consumer', name);
+    const start = readStart(to);
+    if (start === -1) throw invalidOption('to', "'beginning', 'end' or an event id", to);
+    for (const partition of readPartitions(partitions, entry.partitions)) {
+      const server = this.#placement[partition] as number;
+      await connection.cursorSet(server, entry.name, { topicUuid: entry.uuid, partition, consumer, start });
+    }
   }
 
   /** The topic and its partitions as they are now. Rejects with TOPIC_NOT_FOUND when it was deleted meanwhile. */

@@ -8,6 +8,7 @@ import { DiasporaError, type ErrorOperands } from '../errors.js';
 import type {
   NativeCounters,
   NativeCursor,
+  NativeCursorPosition,
   NativeDriver,
   NativeDriverOpened,
   NativeDriverOptions,
@@ -163,6 +164,10 @@ export class Connection implements ConnectionSink {
   topicCursors(server: number, uuid: string, topic: string, consumer: string): Promise<NativeCursor[]> {
     const { binding } = this.runtime;
     return this.#call(server, topic, (id) => binding.topicCursors(id, this.#native, server, uuid, consumer));
+  }
+
+  cursorSet(server: number, topic: string, cursor: NativeCursorPosition): Promise<void> {
+    return this.#call(server, topic, (id) => this.runtime.binding.cursorSet(id, this.#native, server, cursor));
   }
 
   topicStatus(server: number, uuid: string, topic: string): Promise<NativePartitionStatus[]> {

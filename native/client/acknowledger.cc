@@ -5,9 +5,11 @@
 
 namespace diaspora::client {
 
-void Acknowledger::acknowledge(uint64_t request, PartitionIndex index, EventId event, RequestTable* server) {
+void Acknowledger::acknowledge(uint64_t request, PartitionIndex index, EventId event, uint64_t token,
+                               RequestTable* server) {
   Partition& partition = partitions_[index.value];
   partition.server = server;
+  partition.token = token;
   partition.highest = partition.waiting.empty() ? event : std::max(partition.highest, event);
   partition.waiting.push_back(request);
   if (partition.sent.empty()) send(index.value, &partition);
@@ -15,7 +17,7 @@ void Acknowledger::acknowledge(uint64_t request, PartitionIndex index, EventId e
 
 void Acknowledger::send(uint32_t index, Partition* partition) {
   partition->sent = std::exchange(partition->waiting, {});
-  const wire::AcknowledgeFrame frame{topic_, PartitionIndex(index), consumer_, partition->highest};
+  const wire::AcknowledgeFrame frame{topic_, PartitionIndex(index), consumer_, partition->highest, partition->token};
   partition->server->add_kept([&](uint64_t id) { return wire::make_acknowledge(id, frame); },
                               [this, alive = alive_, index](const Result<std::span<const uint8_t>>& reply) {
                                 if (*alive) answered(index, reply.status());

@@ -24,13 +24,15 @@ class Acknowledger {
   Acknowledger(const Acknowledger&) = delete;
   Acknowledger& operator=(const Acknowledger&) = delete;
 
-  void acknowledge(uint64_t request, PartitionIndex partition, EventId event, RequestTable* server);
+  // `token`: of the member of a group, else 0.
+  void acknowledge(uint64_t request, PartitionIndex partition, EventId event, uint64_t token, RequestTable* server);
   void fail_all(const Status& status);
 
  private:
   struct Partition {
     RequestTable* server = nullptr;
     EventId highest;
+    uint64_t token = 0;
     std::vector<uint64_t> waiting;
     std::vector<uint64_t> sent;
   };

@@ -73,6 +73,9 @@ class CompletionSink {
   virtual void consumer_failed(uint32_t consumer, std::optional<PartitionIndex> partition, const Error& error) = 0;
   virtual void server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) = 0;
   virtual void server_up(uint32_t driver, uint32_t server) = 0;
+  // A member of a consumer group was given partitions, or is to give some back (release()).
+  virtual void consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> granted,
+                                 std::vector<PartitionIndex> revoked) = 0;
   // A line for the operator.
   virtual void warn(const std::string& line) = 0;
 };
@@ -139,6 +142,10 @@ class Consumer {
     std::string name;
     std::vector<uint32_t> server_of_partition;
     std::vector<wire::SubscribeFrame::Start> starts;
+    // Shares the partitions with the other members of the group `name`; `starts` is empty then.
+    bool member = false;
+    uint32_t session_timeout_ms = 0;
+    uint32_t rebalance_timeout_ms = 0;
     bool full_data = false;
     uint32_t batch_events = 0;
     uint64_t window_bytes = 0;
@@ -154,6 +161,10 @@ class Consumer {
   virtual void fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
                      std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) = 0;
   virtual void acknowledge(uint64_t request, PartitionIndex partition, EventId event) = 0;
+  // Goes on at another position (as in wire::SubscribeFrame): take() gives nothing of before any more.
+  virtual void seek(PartitionIndex partition, uint64_t position) = 0;
+  // A partition that was to be given back is free.
+  virtual void release(PartitionIndex partition) = 0;
   virtual void destroy() = 0;
 };
 
@@ -171,8 +182,10 @@ class Client {
   virtual void topic_status(uint64_t request, uint32_t server, const Uuid& topic) = 0;
   // Of one consumer name, or of all where it is empty.
   virtual void topic_cursors(uint64_t request, uint32_t server, const Uuid& topic, const std::string& consumer) = 0;
+  virtual void cursor_set(uint64_t request, uint32_t server, const wire::CursorSetFrame& frame) = 0;
   virtual std::shared_ptr<Producer> open_producer(Producer::Options options) = 0;
-  // `request` is done when every server has accepted the subscription.
+  // `request` is done when every server has accepted the subscription, a member's when it was given its first
+  // partitions (maybe none).
   virtual std::shared_ptr<Consumer> open_consumer(uint64_t request, Consumer::Options options) = 0;
   // Everything pending completes with ABORTED, endpoints are closed, then `request` (0: none) is done. After that no
   // memory of any caller is touched.

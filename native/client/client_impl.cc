@@ -32,6 +32,7 @@ class ClientImpl final : public Client {
   void topic_list(uint64_t request, uint32_t server, const std::string& name) override;
   void topic_status(uint64_t request, uint32_t server, const Uuid& topic) override;
   void topic_cursors(uint64_t request, uint32_t server, const Uuid& topic, const std::string& consumer) override;
+  void cursor_set(uint64_t request, uint32_t server, const wire::CursorSetFrame& frame) override;
   std::shared_ptr<Producer> open_producer(Producer::Options options) override;
   std::shared_ptr<Consumer> open_consumer(uint64_t request, Consumer::Options options) override;
   void close(uint64_t request) override;
@@ -96,6 +97,14 @@ void ClientImpl::topic_cursors(uint64_t request, uint32_t server, const Uuid& to
           if (!rows) return rows.error();
           return CompletionSink::Value(rows.take());
         });
+  });
+}
+
+void ClientImpl::cursor_set(uint64_t request, uint32_t server, const wire::CursorSetFrame& frame) {
+  run([request, server, frame](ClientCore& core) {
+    core.request(
+        request, server, [&](uint64_t id) { return wire::make_cursor_set(id, frame); },
+        [](std::span<const uint8_t>) -> Result<CompletionSink::Value> { return nothing(); });
   });
 }
 

@@ -13,6 +13,11 @@ namespace {
 const Error kDestroyed{ErrorCode::k_ABORTED, "the consumer was destroyed"};
 const Error kClosed{ErrorCode::k_INVALID_STATE, "the consumer or its driver is closed"};
 
+Error not_owned(PartitionIndex partition) {
+  return {ErrorCode::k_FENCED,
+          "another member of the consumer group owns partition " + std::to_string(partition.value) + " now"};
+}
+
 // Numbers the subscriptions of the process: those of all clients share connections. Progress thread.
 uint32_t next_subscription() {
   static uint32_t last = 0;
@@ -129,7 +134,46 @@ void ConsumerCore::acknowledge(uint64_t request, PartitionIndex partition, Event
   shared_.reactor->post([self = shared_from_this(), request, partition, event] {
     Peer* peer = self->peer_of(partition);
     if (peer == nullptr) return self->finish_request(request, kClosed);
-    self->acknowledger_.acknowledge(request, partition, event, &peer->requests());
+    uint64_t token = 0;
+    if (self->membership_ != nullptr) {
+      const std::optional<uint64_t> held = self->membership_->token(partition);
+      if (!held) return self->finish_request(request, not_owned(partition));
+      token = *held;
+    }
+    self->acknowledger_.acknowledge(request, partition, event, token, &peer->requests());
+  });
+}
+
+// What was delivered of the partition and not taken counts as taken.
+void ConsumerCore::forget_waiting(PartitionIndex partition) {
+  for (const Queued& queued : ready_) {
+    if (queued.delivery.partition == partition) taken_.push_back({queued.subscription, queued.window});
+  }
+  std::erase_if(ready_, [&](const Queued& queued) { return queued.delivery.partition == partition; });
+}
+
+void ConsumerCore::seek(PartitionIndex partition, uint64_t position) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    forget_waiting(partition);
+    ++seeking_[partition.value];
+  }
+  shared_.reactor->post([self = shared_from_this(), partition, position] {
+    const std::optional<uint64_t> token =
+        self->membership_ == nullptr ? std::optional<uint64_t>(0) : self->membership_->token(partition);
+    self->drop_partition(partition);
+    {
+      const std::lock_guard<std::mutex> lock(self->mutex_);
+      if (--self->seeking_[partition.value] == 0) self->seeking_.erase(partition.value);
+    }
+    if (token && !self->peers_.empty()) self->subscribe({{partition, position, *token}});
+    self->drain_taken();
+  });
+}
+
+void ConsumerCore::release(PartitionIndex partition) {
+  shared_.reactor->post([self = shared_from_this(), partition] {
+    if (self->membership_ != nullptr) self->membership_->release(partition);
   });
 }
 
@@ -179,28 +223,107 @@ void ConsumerCore::attach(const std::vector<Peer*>& peers, uint64_t open_request
   peers_ = peers;
   released_ = std::move(released);
   open_request_ = open_request;
-  std::map<uint32_t, std::vector<wire::SubscribeFrame::Start>> starts;  // by server
   for (const wire::SubscribeFrame::Start& start : options_.starts) {
     if (start.partition.value >= options_.server_of_partition.size()) {
       return opened(
           {ErrorCode::k_INVALID_PARTITION, "partition " + std::to_string(start.partition.value) + " does not exist"});
     }
-    starts[options_.server_of_partition[start.partition.value]].push_back(start);
   }
-  if (starts.empty()) return opened({});
-  not_accepted_ = starts.size();
-  for (auto& [server, list] : starts) {
-    Subscription::Options options = subscription_options(starts.size());
+  if (options_.member) return attach_member();
+  if (options_.starts.empty()) return opened({});
+  subscribe(options_.starts);
+}
+
+void ConsumerCore::attach_member() {
+  if (options_.server_of_partition.empty()) return opened({});
+  Membership::Options options;
+  options.topic = options_.topic;
+  options.consumer = options_.name;
+  options.partitions = static_cast<uint32_t>(options_.server_of_partition.size());
+  options.session_timeout_ms = options_.session_timeout_ms;
+  options.rebalance_timeout_ms = options_.rebalance_timeout_ms;
+  RequestTable& coordinator = peer_of(PartitionIndex(0))->requests();
+  membership_ = std::make_unique<Membership>(&coordinator, std::move(options), this);
+  membership_->join();
+}
+
+// One subscription for each server.
+void ConsumerCore::subscribe(const std::vector<wire::SubscribeFrame::Start>& starts) {
+  std::map<uint32_t, std::vector<wire::SubscribeFrame::Start>> by_server;
+  for (const wire::SubscribeFrame::Start& start : starts) {
+    by_server[options_.server_of_partition[start.partition.value]].push_back(start);
+  }
+  if (open_request_ != 0) not_accepted_ += by_server.size();
+  std::vector<Subscription*> made;
+  for (auto& [server, list] : by_server) {
+    Subscription::Options options = subscription_options(by_server.size());
     options.id = next_subscription();
     options.starts = std::move(list);
     const SubscriptionLine line = peers_[server]->line(shared_.counters);
-    lines_.push_back({peers_[server], std::make_unique<Subscription>(line, std::move(options), this)});
+    lines_.push_back({peers_[server], std::make_unique<Subscription>(line, std::move(options), this), false, false});
+    made.push_back(lines_.back().subscription.get());
   }
-  for (const Line& line : lines_) line.peer->add_subscription(line.subscription.get());
+  for (const Line& line : lines_) {
+    if (std::find(made.begin(), made.end(), line.subscription.get()) != made.end()) {
+      line.peer->add_subscription(line.subscription.get());
+    }
+  }
+}
+
+// The line goes later: this may be called by its subscription.
+void ConsumerCore::drop_partition(PartitionIndex partition) {
+  bool any_empty = false;
+  for (Line& line : lines_) {
+    if (line.empty || line.subscription->remove(partition)) continue;
+    line.empty = true;
+    any_empty = true;
+  }
+  if (any_empty) shared_.reactor->post([self = shared_from_this()] { self->remove_empty_lines(); });
+}
+
+void ConsumerCore::remove_empty_lines() {
+  for (const Line& line : lines_) {
+    if (!line.empty) continue;
+    line.peer->remove_subscription(line.subscription.get());
+    if (!line.accepted) accepted();
+  }
+  std::erase_if(lines_, [](const Line& line) { return line.empty; });
+}
+
+void ConsumerCore::assigned(const std::vector<wire::GroupHolding>& granted,
+                            const std::vector<PartitionIndex>& revoked) {
+  for (const PartitionIndex partition : revoked) {
+    drop_partition(partition);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    forget_waiting(partition);
+  }
+  std::vector<wire::SubscribeFrame::Start> starts;
+  std::vector<PartitionIndex> partitions;
+  for (const wire::GroupHolding& holding : granted) {
+    if (holding.partition.value >= options_.server_of_partition.size()) continue;
+    starts.push_back({holding.partition, wire::kStartAtCursor, holding.token});
+    partitions.push_back(holding.partition);
+  }
+  if (!partitions.empty() || !revoked.empty()) {
+    shared_.sink->consumer_assigned(options_.id, std::move(partitions), revoked);
+  }
+  if (starts.empty()) {
+    if (not_accepted_ == 0) opened({});
+  } else {
+    subscribe(starts);
+  }
+  drain_taken();
+}
+
+void ConsumerCore::membership_failed(const Error& error) {
+  if (open_request_ != 0) return opened(error);
+  shared_.sink->consumer_failed(options_.id, std::nullopt, error);
 }
 
 void ConsumerCore::detach(const Error& error) {
   if (peers_.empty()) return;
+  if (membership_ != nullptr) membership_->leave();
+  membership_.reset();
   for (const Line& line : lines_) line.peer->remove_subscription(line.subscription.get());
   lines_.clear();
   for (Peer* peer : peers_) peer->fetches().cancel(this);
@@ -213,16 +336,23 @@ void ConsumerCore::opened(const Status& status) {
   if (open_request_ != 0) finish_request(std::exchange(open_request_, 0), status);
 }
 
+// One subscription fewer to wait for.
+void ConsumerCore::accepted() {
+  if (open_request_ != 0 && --not_accepted_ == 0) opened({});
+}
+
 void ConsumerCore::subscribed(Subscription* subscription, const Status& status) {
-  if (open_request_ != 0) {
-    if (!status) return opened(status);
-    if (--not_accepted_ == 0) opened({});
-    return;
+  const auto line = std::find_if(lines_.begin(), lines_.end(),
+                                 [&](const Line& other) { return other.subscription.get() == subscription; });
+  const bool is_first = line != lines_.end() && !std::exchange(line->accepted, true);
+  const bool is_fenced = membership_ != nullptr && status.code() == ErrorCode::k_FENCED;
+  if (!status && open_request_ != 0 && !is_fenced) return opened(status);
+  if (!status) {
+    for (const wire::SubscribeFrame::Start& start : subscription->options().starts) {
+      partition_failed(start.partition, status.error());
+    }
   }
-  if (status) return;  // again, after a reconnection
-  for (const wire::SubscribeFrame::Start& start : subscription->options().starts) {
-    partition_failed(start.partition, status.error());
-  }
+  if (is_first) accepted();
 }
 
 void ConsumerCore::delivered(Subscription* subscription, Delivery delivery, uint32_t window) {
@@ -230,6 +360,10 @@ void ConsumerCore::delivered(Subscription* subscription, Delivery delivery, uint
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (destroyed_) return;
+    if (seeking_.contains(delivery.partition.value)) {
+      taken_.push_back({subscription->id(), window});
+      return;
+    }
     ready_.push_back({std::move(delivery), subscription->id(), window});
     announce = !std::exchange(announced_, true);
   }
@@ -237,6 +371,7 @@ void ConsumerCore::delivered(Subscription* subscription, Delivery delivery, uint
 }
 
 void ConsumerCore::partition_failed(PartitionIndex partition, const Error& error) {
+  if (membership_ != nullptr && error.code == ErrorCode::k_FENCED) return membership_->fenced(partition);
   shared_.sink->consumer_failed(options_.id, partition, error);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,12 +15,14 @@
 
 #include "client/acknowledger.h"
 #include "client/client.h"
+#include "client/membership.h"
 #include "client/peer.h"
 
 namespace diaspora::client {
 
 class ConsumerCore final : public Consumer,
                            public Subscription::Owner,
+                           public Membership::Owner,
                            public std::enable_shared_from_this<ConsumerCore> {
  public:
   struct Shared {
@@ -35,6 +38,8 @@ class ConsumerCore final : public Consumer,
   void fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
              std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) override;
   void acknowledge(uint64_t request, PartitionIndex partition, EventId event) override;
+  void seek(PartitionIndex partition, uint64_t position) override;
+  void release(PartitionIndex partition) override;
   void destroy() override;
 
   // Progress thread. `open_request` is done when every server has accepted; `released` runs when the consumer is
@@ -46,6 +51,8 @@ class ConsumerCore final : public Consumer,
   void subscribed(Subscription* subscription, const Status& status) override;
   void delivered(Subscription* subscription, Delivery delivery, uint32_t window) override;
   void partition_failed(PartitionIndex partition, const Error& error) override;
+  void assigned(const std::vector<wire::GroupHolding>& granted, const std::vector<PartitionIndex>& revoked) override;
+  void membership_failed(const Error& error) override;
 
  private:
   struct Queued {
@@ -60,14 +67,22 @@ class ConsumerCore final : public Consumer,
   struct Line {
     Peer* peer = nullptr;
     std::unique_ptr<Subscription> subscription;
+    bool accepted = false;
+    bool empty = false;  // it has no partition any more, and is removed soon
   };
 
   Subscription::Options subscription_options(size_t servers) const;
+  void attach_member();
+  void subscribe(const std::vector<wire::SubscribeFrame::Start>& starts);
+  void drop_partition(PartitionIndex partition);
+  void forget_waiting(PartitionIndex partition);
+  void remove_empty_lines();
   std::unique_ptr<FetchJob> make_fetch(uint64_t request, const std::vector<Range>& ranges,
                                        const std::vector<std::span<uint8_t>>& destination, std::shared_ptr<void> hold);
   void start_fetch(uint64_t request, PartitionIndex partition, EventId event, std::unique_ptr<FetchJob> job);
   Peer* peer_of(PartitionIndex partition) const;
   void drain_taken();
+  void accepted();
   void opened(const Status& status);
   void finish_request(uint64_t request, const Status& status);
 
@@ -79,10 +94,13 @@ class ConsumerCore final : public Consumer,
   std::vector<Taken> taken_;  // guarded by mutex_
   bool announced_ = false;    // guarded by mutex_
   bool destroyed_ = false;    // guarded by mutex_
+  // Partitions whose place is being changed, and how often: what still comes from the old one is dropped.
+  std::map<uint32_t, uint32_t> seeking_;  // guarded by mutex_
 
   // Progress thread.
   std::vector<Peer*> peers_;  // by server index; empty before attach and after detach
   std::vector<Line> lines_;
+  std::unique_ptr<Membership> membership_;  // null: not a member of a group
   Acknowledger acknowledger_;
   uint64_t open_request_ = 0;  // 0: answered
   size_t not_accepted_ = 0;

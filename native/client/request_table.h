@@ -33,6 +33,7 @@ class RequestTable {
 
   // Nobody waits for it any more: it is not sent, or not again.
   void forget(uint64_t id);
+  bool can_send() const { return connection_->is_up(); }
 
   void on_up();
   void on_down();

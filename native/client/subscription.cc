@@ -42,8 +42,10 @@ Subscription::Subscription(const SubscriptionLine& line, Options options, Owner*
       owner_(owner),
       windows_(make_windows(options_, line.counters)),
       alive_(std::make_shared<bool>(true)) {
-  for (const wire::SubscribeFrame::Start& start : options_.starts)
+  for (const wire::SubscribeFrame::Start& start : options_.starts) {
     partitions_[start.partition.value].start = start.position;
+    partitions_[start.partition.value].token = start.token;
+  }
 }
 
 Subscription::~Subscription() {
@@ -64,7 +66,7 @@ void Subscription::on_up() {
     if (progress.failed) continue;
     progress.next_arrival = progress.next_handed_over;
     const uint64_t position = progress.next_handed_over ? progress.next_handed_over->value : progress.start;
-    frame.starts.push_back({PartitionIndex(index), position});
+    frame.starts.push_back({PartitionIndex(index), position, progress.token});
   }
   if (frame.starts.empty()) return;
   asked_ = true;
@@ -110,12 +112,21 @@ std::unique_ptr<WindowSet> Subscription::end(std::function<void()> stopped) {
   over_ = true;
   if (asked_) {
     line_.requests->add_for_session(
-        [&](uint64_t id) { return wire::make_unsubscribe(id, options_.id); },
+        [&](uint64_t id) { return wire::make_unsubscribe(id, {options_.id, std::nullopt}); },
         [stopped = std::move(stopped)](const Result<std::span<const uint8_t>>& /*reply*/) { stopped(); });
   } else {
     windows_.reset();  // none was granted
   }
   return std::move(windows_);
+}
+
+bool Subscription::remove(PartitionIndex partition) {
+  const auto found = partitions_.find(partition.value);
+  if (found != partitions_.end() && !std::exchange(found->second.failed, true) && asked_ && !over_) {
+    line_.requests->add_for_session([&](uint64_t id) { return wire::make_unsubscribe(id, {options_.id, partition}); },
+                                    [](const Result<std::span<const uint8_t>>& /*reply*/) {});
+  }
+  return std::any_of(partitions_.begin(), partitions_.end(), [](const auto& entry) { return !entry.second.failed; });
 }
 
 void Subscription::note_taken(uint32_t window) {

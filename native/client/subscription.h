@@ -61,6 +61,8 @@ class Subscription {
   uint32_t id() const { return options_.id; }
   const Options& options() const { return options_; }
 
+  // Nothing more of this partition is wanted. False: there is no other.
+  bool remove(PartitionIndex partition);
   // The consumer took a delivery; send_credit() later tells the server of all of them.
   void note_taken(uint32_t window);
   void send_credit();
@@ -80,10 +82,11 @@ class Subscription {
   static constexpr int64_t kRefillMsMax = 1000;
 
   struct Progress {
+    uint64_t token = 0;                   // as asked for
     uint64_t start = 0;                   // as asked for, then the event id that the server said
     std::optional<EventId> next_arrival;  // unknown until the first one
     std::optional<EventId> next_handed_over;
-    bool failed = false;
+    bool failed = false;  // or not wanted any more
   };
   struct Arrived {
     uint64_t serial = 0;

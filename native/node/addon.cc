@@ -86,6 +86,7 @@ constexpr Export kExports[] = {
     {"topicList", topic_list},
     {"topicStatus", topic_status},
     {"topicCursors", topic_cursors},
+    {"cursorSet", cursor_set},
     {"producerOpen", producer_open},
     {"consumerOpen", consumer_open},
     {"allocate", allocate},

@@ -23,6 +23,7 @@ napi_value topic_remove(napi_env env, napi_callback_info info);
 napi_value topic_list(napi_env env, napi_callback_info info);
 napi_value topic_status(napi_env env, napi_callback_info info);
 napi_value topic_cursors(napi_env env, napi_callback_info info);
+napi_value cursor_set(napi_env env, napi_callback_info info);
 
 // producer_binding.cc
 napi_value producer_open(napi_env env, napi_callback_info info);

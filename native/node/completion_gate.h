@@ -37,6 +37,7 @@ enum class CompletionKind : uint8_t {
   kServerLost = 5,
   kServerUp = 6,
   kLog = 7,
+  kAssignment = 9,
 };
 
 // COMPLETION_STRIDE of lib/native.ts: kind, target, a, b, c, index of the payload or -1.
@@ -67,9 +68,15 @@ struct DriverClosed {
   uint64_t driver = 0;
 };
 
-using Payload =
-    std::variant<std::monostate, Error, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>,
-                 std::vector<wire::CursorRow>, FabricReport, ServerStarted, LogLine, DriverOpened, DriverClosed>;
+// What a member of a consumer group was given, and what it is to give back.
+struct Assignment {
+  std::vector<PartitionIndex> granted;
+  std::vector<PartitionIndex> revoked;
+};
+
+using Payload = std::variant<std::monostate, Error, std::vector<wire::TopicRecord>, std::vector<wire::PartitionStatus>,
+                             std::vector<wire::CursorRow>, FabricReport, ServerStarted, LogLine, Assignment,
+                             DriverOpened, DriverClosed>;
 
 struct Completion {
   CompletionKind kind = CompletionKind::kInternal;

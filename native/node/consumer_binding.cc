@@ -23,9 +23,6 @@ constexpr size_t kCopiedHeadBytesMax = 16 * 1024;
 // Ranges of one fetch; a strided view of an event may well have thousands.
 constexpr size_t kRangesMax = size_t{1} << 20;
 constexpr uint64_t kIdMax = uint64_t{1} << 53;
-// NativeConsumerOptions.start
-constexpr double kFromCursor = -1;
-constexpr double kFromEnd = -2;
 
 struct ConsumerHandle {
   std::shared_ptr<DriverRef> driver;
@@ -154,17 +151,29 @@ napi_value consumer_acknowledge(napi_env env, napi_callback_info info) {
   return make_undefined(env);
 }
 
+napi_value consumer_seek(napi_env env, napi_callback_info info) {
+  const Call<2> call(env, info);
+  Reader reader(env);
+  const PartitionIndex partition(reader.u32(call[0], "partition"));
+  const uint64_t position = reader.position(call[1], "start");
+  if (!reader.ok()) return reader.raise();
+  call.handle.consumer->seek(partition, position);
+  return make_undefined(env);
+}
+
+napi_value consumer_release(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  Reader reader(env);
+  const PartitionIndex partition(reader.u32(call[0], "partition"));
+  if (!reader.ok()) return reader.raise();
+  call.handle.consumer->release(partition);
+  return make_undefined(env);
+}
+
 napi_value consumer_destroy(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   call.handle.consumer->destroy();
   return make_undefined(env);
-}
-
-uint64_t read_start(Reader& reader, napi_value from) {
-  const double start = reader.number(from, "start");
-  if (start == kFromCursor) return wire::kStartAtCursor;
-  if (start == kFromEnd) return wire::kStartAtEnd;
-  return reader.integer(from, "start", kIdMax);
 }
 
 client::Consumer::Options read_options(Reader& reader, napi_value from) {
@@ -174,15 +183,20 @@ client::Consumer::Options read_options(Reader& reader, napi_value from) {
   reader.elements(reader.property(from, "placement"), "placement",
                   [&](napi_value server) { options.server_of_partition.push_back(reader.u32(server, "placement")); });
   reader.elements(reader.property(from, "partitions"), "partitions", [&](napi_value partition) {
-    options.starts.push_back({PartitionIndex(reader.u32(partition, "partitions")), wire::kStartAtCursor});
+    options.starts.push_back({PartitionIndex(reader.u32(partition, "partitions")), wire::kStartAtCursor, 0});
   });
   size_t at = 0;
   reader.elements(reader.property(from, "start"), "start", [&](napi_value start) {
-    const uint64_t position = read_start(reader, start);
+    const uint64_t position = reader.position(start, "start");
     if (at < options.starts.size()) options.starts[at].position = position;
     ++at;
   });
   if (at != options.starts.size()) reader.fail("start (one for each of partitions)");
+  if (napi_value member = reader.optional(from, "member"); member != nullptr) {
+    options.member = true;
+    options.session_timeout_ms = reader.u32(reader.property(member, "sessionTimeoutMs"), "sessionTimeoutMs");
+    options.rebalance_timeout_ms = reader.u32(reader.property(member, "rebalanceTimeoutMs"), "rebalanceTimeoutMs");
+  }
   options.full_data = reader.boolean(reader.property(from, "fullData"), "fullData");
   options.batch_events = reader.u32(reader.property(from, "batchEvents"), "batchEvents");
   options.window_bytes = reader.integer(reader.property(from, "windowBytes"), "windowBytes", kIdMax);
@@ -211,6 +225,8 @@ napi_value consumer_open(napi_env env, napi_callback_info info) {
       .set("take", make_function(env, "take", take, handle))
       .set("fetch", make_function(env, "fetch", consumer_fetch, handle))
       .set("acknowledge", make_function(env, "acknowledge", consumer_acknowledge, handle))
+      .set("seek", make_function(env, "seek", consumer_seek, handle))
+      .set("release", make_function(env, "release", consumer_release, handle))
       .set("destroy", make_function(env, "destroy", consumer_destroy, handle))
       .result();
 }

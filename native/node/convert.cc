@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "wire/control.h"
+
 namespace diaspora::node {
 
 namespace {
@@ -85,6 +87,17 @@ uint64_t Reader::integer(napi_value value, const char* what, uint64_t max) {
     return 0;
   }
   return static_cast<uint64_t>(read);
+}
+
+uint64_t Reader::position(napi_value from, const char* what) {
+  constexpr double kFromCursor = -1;
+  constexpr double kFromEnd = -2;
+  constexpr double kFromBeginning = -3;
+  const double start = number(from, what);
+  if (start == kFromCursor) return wire::kStartAtCursor;
+  if (start == kFromEnd) return wire::kStartAtEnd;
+  if (start == kFromBeginning) return wire::kStartAtBeginning;
+  return integer(from, what, uint64_t{1} << 53);
 }
 
 bool Reader::boolean(napi_value value, const char* what) {

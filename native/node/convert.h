@@ -82,6 +82,8 @@ class Reader {
   napi_value optional(napi_value object, const char* name);
   // As above, but absence is an error.
   napi_value property(napi_value object, const char* name);
+  // Where to begin in a partition (NativeConsumerOptions.start): an id or one of the constants of wire/control.h.
+  uint64_t position(napi_value from, const char* what);
   // Calls `each` for the elements of an array.
   void elements(napi_value array, const char* what, const std::function<void(napi_value)>& each);
 

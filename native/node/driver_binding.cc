@@ -237,4 +237,19 @@ napi_value topic_cursors(napi_env env, napi_callback_info info) {
   return make_undefined(env);
 }
 
+napi_value cursor_set(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  Reader reader(env);
+  const TopicCall call(env, reader, arguments);
+  if (!call.driver) return nullptr;
+  wire::CursorSetFrame frame;
+  frame.topic = reader.uuid(reader.property(arguments[3], "topicUuid"), "topicUuid");
+  frame.partition = PartitionIndex(reader.u32(reader.property(arguments[3], "partition"), "partition"));
+  frame.consumer = reader.string(reader.property(arguments[3], "consumer"), "consumer");
+  frame.position = reader.position(reader.property(arguments[3], "start"), "start");
+  if (!reader.ok()) return reader.raise();
+  call.driver->client().cursor_set(call.request, call.server, frame);
+  return make_undefined(env);
+}
+
 }  // namespace diaspora::node

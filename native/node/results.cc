@@ -49,6 +49,8 @@ napi_value make_status(napi_env env, const wire::PartitionStatus& status) {
       .result();
 }
 
+napi_value make_partition(napi_env env, const PartitionIndex& partition) { return make_number(env, partition.value); }
+
 napi_value make_cursor(napi_env env, const wire::CursorRow& row) {
   return ObjectBuilder(env)
       .string("consumer", row.consumer)
@@ -92,6 +94,12 @@ struct PayloadMaker {
   }
   napi_value operator()(const LogLine& line) const {
     return ObjectBuilder(env).string("level", line.warn ? "warn" : "info").string("message", line.message).result();
+  }
+  napi_value operator()(const Assignment& assignment) const {
+    return ObjectBuilder(env)
+        .set("granted", make_array(env, assignment.granted, make_partition))
+        .set("revoked", make_array(env, assignment.revoked, make_partition))
+        .result();
   }
   napi_value operator()(const DriverOpened& opened) const {
     return ObjectBuilder(env)

@@ -53,6 +53,12 @@ void Sink::consumer_failed(uint32_t consumer, std::optional<PartitionIndex> part
   gate_->push({.kind = CompletionKind::kConsumerError, .target = static_cast<double>(consumer), .a = index}, error);
 }
 
+void Sink::consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> granted,
+                             std::vector<PartitionIndex> revoked) {
+  gate_->push({.kind = CompletionKind::kAssignment, .target = static_cast<double>(consumer)},
+              Assignment{std::move(granted), std::move(revoked)});
+}
+
 void Sink::server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) {
   gate_->push({.kind = CompletionKind::kServerLost,
                .target = static_cast<double>(driver),

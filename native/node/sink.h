@@ -31,6 +31,8 @@ class Sink final : public client::CompletionSink {
                   const Status& status) override;
   void delivery_ready(uint32_t consumer) override;
   void consumer_failed(uint32_t consumer, std::optional<PartitionIndex> partition, const Error& error) override;
+  void consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> granted,
+                         std::vector<PartitionIndex> revoked) override;
   void server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) override;
   void server_up(uint32_t driver, uint32_t server) override;
   void warn(const std::string& line) override;

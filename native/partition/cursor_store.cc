@@ -14,7 +14,8 @@ namespace {
 
 // "DSCU" in file order.
 constexpr uint32_t kMagic = 0x55435344;
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;  // 1 had no fence and no generation
+constexpr uint64_t kNoCursor = ~uint64_t{0};
 constexpr size_t kSlotBytes = 512;
 constexpr size_t kSlotCrcOffset = kSlotBytes - 4;
 // Compaction when fewer than one slot in four counts, and never below 1024 slots (512 KiB).
@@ -60,21 +61,20 @@ Status CursorStore::load(std::string* detail) {
   uint64_t damaged_before = 0;  // of those, followed by a whole one: not a torn tail
   for (uint64_t slot = 0; slot < slots; ++slot) {
     std::string consumer;
-    EventId next_id;
-    if (!decode_slot(std::span(bytes.value()).subspan(slot * kSlotBytes, kSlotBytes), slot, &consumer, &next_id)) {
+    ConsumerState state;
+    if (!decode_slot(std::span(bytes.value()).subspan(slot * kSlotBytes, kSlotBytes), slot, &consumer, &state)) {
       ++damaged;
       continue;
     }
     damaged_before = damaged;
-    EventId& known = cursors_[consumer];
-    known = std::max(known, next_id);
+    cursors_[consumer] = state;
   }
   // Where events need not survive a power cut, their cursors may: what comes next must not be skipped.
-  for (auto& [consumer, next_id] : cursors_) {
-    if (next_id <= options_.log_next_id) continue;
-    *detail += options_.label + ": the cursor of \"" + consumer + "\" was at " + std::to_string(next_id.value) +
+  for (auto& [consumer, state] : cursors_) {
+    if (state.next_id <= options_.log_next_id) continue;  // also where there is none
+    *detail += options_.label + ": the cursor of \"" + consumer + "\" was at " + std::to_string(state.next_id->value) +
                ", past the log's end. ";
-    next_id = options_.log_next_id;
+    state.next_id = options_.log_next_id;
   }
   if (damaged > 0) {
     *detail += options_.label + ": " + path() + ": " + std::to_string(damaged) + " slots dropped, " +
@@ -83,7 +83,7 @@ Status CursorStore::load(std::string* detail) {
   return replace(cursors_);
 }
 
-void CursorStore::advance(CursorUpdate update) {
+void CursorStore::change(CursorUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     inbox_.push_back(std::move(update));
@@ -111,8 +111,9 @@ std::optional<int64_t> CursorStore::run() {
   if (!updates.empty()) {
     Cursors changes;
     for (const CursorUpdate& update : updates) {
-      EventId& next_id = changes[update.consumer];
-      next_id = std::max(next_id, update.next_id);
+      const auto known = cursors_.find(update.consumer);
+      const ConsumerState before = known == cursors_.end() ? ConsumerState() : known->second;
+      changes.try_emplace(update.consumer, before).first->second.apply(update.change);
     }
     const Status written = write(changes);
     report_(std::move(updates), written);
@@ -141,9 +142,9 @@ Status CursorStore::settle() {
 // Compute, write, then commit to memory.
 Status CursorStore::write(const Cursors& changes) {
   Cursors moved;
-  for (const auto& [consumer, next_id] : changes) {
+  for (const auto& [consumer, state] : changes) {
     const auto known = cursors_.find(consumer);
-    if (known == cursors_.end() || known->second < next_id) moved[consumer] = next_id;
+    if (known == cursors_.end() || known->second != state) moved[consumer] = state;
   }
   const uint64_t names = cursors_.size() + moved.size();
   const bool compact = slot_count_ + moved.size() > std::max(kCompactSlotsMin, kCompactFactor * names);
@@ -152,13 +153,13 @@ Status CursorStore::write(const Cursors& changes) {
     file_ = nullptr;
     return written;
   }
-  for (const auto& [consumer, next_id] : moved) cursors_[consumer] = next_id;
+  for (const auto& [consumer, state] : moved) cursors_[consumer] = state;
   return {};
 }
 
 Status CursorStore::replace_with(const Cursors& changes) {
   Cursors merged = cursors_;
-  for (const auto& [consumer, next_id] : changes) merged[consumer] = next_id;
+  for (const auto& [consumer, state] : changes) merged[consumer] = state;
   return replace(merged);
 }
 
@@ -166,8 +167,8 @@ Status CursorStore::append(const Cursors& changes) {
   if (changes.empty()) return {};
   std::vector<uint8_t> bytes(changes.size() * kSlotBytes);
   uint64_t i = 0;
-  for (const auto& [consumer, next_id] : changes) {
-    encode_slot(consumer, next_id, slot_count_ + i, &bytes[i * kSlotBytes]);
+  for (const auto& [consumer, state] : changes) {
+    encode_slot(consumer, state, slot_count_ + i, &bytes[i * kSlotBytes]);
     ++i;
   }
   const Status written = log::write_all(*file_, slot_count_ * kSlotBytes, bytes);
@@ -180,8 +181,8 @@ Status CursorStore::append(const Cursors& changes) {
 Status CursorStore::replace(const Cursors& cursors) {
   std::vector<uint8_t> bytes(cursors.size() * kSlotBytes);
   uint64_t i = 0;
-  for (const auto& [consumer, next_id] : cursors) {
-    encode_slot(consumer, next_id, i, &bytes[i * kSlotBytes]);
+  for (const auto& [consumer, state] : cursors) {
+    encode_slot(consumer, state, i, &bytes[i * kSlotBytes]);
     ++i;
   }
   file_ = nullptr;
@@ -195,7 +196,8 @@ Status CursorStore::replace(const Cursors& cursors) {
   return {};
 }
 
-void CursorStore::encode_slot(const std::string& consumer, EventId next_id, uint64_t slot, uint8_t* out) const {
+void CursorStore::encode_slot(const std::string& consumer, const ConsumerState& state, uint64_t slot,
+                              uint8_t* out) const {
   DIASPORA_CHECK(consumer.size() <= kNameBytesMax);
   std::vector<uint8_t> bytes;
   bytes.reserve(kSlotBytes);
@@ -205,7 +207,9 @@ void CursorStore::encode_slot(const std::string& consumer, EventId next_id, uint
   fields.u16(static_cast<uint16_t>(consumer.size()));
   fields.uuid(options_.partition);
   fields.u64(slot);
-  fields.u64(next_id.value);
+  fields.u64(state.next_id ? state.next_id->value : kNoCursor);
+  fields.u64(state.fence);
+  fields.u64(state.generation);
   fields.bytes({reinterpret_cast<const uint8_t*>(consumer.data()), consumer.size()});
   bytes.resize(kSlotCrcOffset);
   fields.u32(crc32c(bytes));
@@ -213,19 +217,25 @@ void CursorStore::encode_slot(const std::string& consumer, EventId next_id, uint
 }
 
 bool CursorStore::decode_slot(std::span<const uint8_t> bytes, uint64_t slot, std::string* consumer,
-                              EventId* next_id) const {
+                              ConsumerState* state) const {
   ByteReader in(bytes);
   const uint32_t magic = in.u32();
   const uint16_t version = in.u16();
   const uint16_t name_bytes = in.u16();
   const Uuid partition = in.uuid();
   const uint64_t stored_slot = in.u64();
-  *next_id = EventId(in.u64());
+  const uint64_t next_id = in.u64();
+  *state = {};
+  if (next_id != kNoCursor) state->next_id = EventId(next_id);
+  if (version == kVersion) {
+    state->fence = in.u64();
+    state->generation = in.u64();
+  }
   const std::span<const uint8_t> name = in.bytes(std::min<size_t>(name_bytes, kNameBytesMax));
   consumer->assign(name.begin(), name.end());
   uint32_t crc = 0;
   std::memcpy(&crc, &bytes[kSlotCrcOffset], sizeof(crc));
-  return crc == crc32c(bytes.first(kSlotCrcOffset)) && magic == kMagic && version == kVersion &&
+  return crc == crc32c(bytes.first(kSlotCrcOffset)) && magic == kMagic && (version == kVersion || version == 1) &&
          name_bytes <= kNameBytesMax && partition == options_.partition && stored_slot == slot;
 }
 

@@ -4,7 +4,7 @@
 //
 // The newest slot of a consumer counts. A slot fills one sector of the smallest kind, so a torn write hurts only
 // itself, and a damaged slot is recognised beside whole ones. All acknowledgements that wait while a sync runs go into
-// the next write; of several for one consumer only the highest is written. Threads: open on the caller's; advance from
+// the next write; of several for one consumer only the result is written. Threads: open on the caller's; change from
 // the owner's; the work and the reports on the partition's writer thread. Invariant: what was reported with success is
 // in the file at the partition's durability; after a failed write or sync the file is replaced as a whole before
 // anything else is reported.
@@ -27,7 +27,7 @@ namespace diaspora::partition {
 
 struct CursorUpdate {
   std::string consumer;
-  EventId next_id;
+  ConsumerChange change;
   StatusCallback done;
 };
 
@@ -41,7 +41,7 @@ struct CursorStoreOptions {
 
 class CursorStore final : public log::WriterTask {
  public:
-  using Cursors = std::unordered_map<std::string, EventId>;
+  using Cursors = std::unordered_map<std::string, ConsumerState>;
   // Updates of one group with their common outcome; on the writer thread.
   using ReportCallback = std::function<void(std::vector<CursorUpdate>, const Status&)>;
 
@@ -52,11 +52,11 @@ class CursorStore final : public log::WriterTask {
   static Result<Opened> open(log::FileSystem& files, log::LogStore& store, const CursorStoreOptions& options);
   ~CursorStore() override;
 
-  // Valid until the first advance().
+  // Valid until the first change().
   const Cursors& recovered() const { return cursors_; }
   void set_report(ReportCallback report) { report_ = std::move(report); }
 
-  void advance(CursorUpdate update);
+  void change(CursorUpdate update);
   // After every update; `done` runs on the writer thread. No call but the destructor may follow.
   void close(StatusCallback done);
 
@@ -72,8 +72,8 @@ class CursorStore final : public log::WriterTask {
   Status replace_with(const Cursors& changes);
   Status replace(const Cursors& cursors);
   Status settle();
-  void encode_slot(const std::string& consumer, EventId next_id, uint64_t slot, uint8_t* out) const;
-  bool decode_slot(std::span<const uint8_t> bytes, uint64_t slot, std::string* consumer, EventId* next_id) const;
+  void encode_slot(const std::string& consumer, const ConsumerState& state, uint64_t slot, uint8_t* out) const;
+  bool decode_slot(std::span<const uint8_t> bytes, uint64_t slot, std::string* consumer, ConsumerState* state) const;
 
   log::FileSystem& files_;
   log::WriterThread& writer_;

@@ -3,6 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/crc32c.h"
 #include "testing/partition_world.h"
 
 namespace diaspora::partition {
@@ -46,6 +52,30 @@ TEST(CursorStore, EachDamagedByteIsReportedAndCostsOneSlot) {
   }
 }
 
+// As written by versions that knew no groups: name right behind the cursor.
+TEST(CursorStore, ReadsSlotsOfVersionOne) {
+  TestWorld world(Durability::kSync);
+  ASSERT_TRUE(world.start().ok());
+  while (world.partition->next_id() < EventId(4)) ASSERT_TRUE(world.append().ok());
+  ASSERT_TRUE(world.acknowledge(EventId(1)).ok());
+  ASSERT_TRUE(world.close().ok());
+  world.stop();
+  constexpr size_t kNameAt = 56;
+  constexpr size_t kOldNameAt = 40;
+  std::vector<uint8_t> slot = world.files.contents(cursor_file(world));
+  ASSERT_EQ(slot.size(), 512U);
+  slot[4] = 1;
+  const std::string name = "reader";
+  std::fill(slot.begin() + kOldNameAt, slot.begin() + kNameAt + 16, uint8_t{0});
+  std::copy(name.begin(), name.end(), slot.begin() + kOldNameAt);
+  const uint32_t crc = crc32c(std::span(slot).first(508));
+  std::memcpy(&slot[508], &crc, sizeof(crc));
+  world.files.set_contents(cursor_file(world), slot);
+  ASSERT_TRUE(world.start().ok());
+  EXPECT_TRUE(world.report.detail.empty()) << world.report.detail;
+  EXPECT_EQ(world.partition->consumer("reader"), (ConsumerState{EventId(2), 0, 0}));
+}
+
 TEST(CursorStore, ACursorPastTheEndOfTheLogIsSetBackToIt) {
   TestWorld world(Durability::kOs);
   ASSERT_TRUE(world.start().ok());
@@ -65,7 +95,7 @@ TEST(CursorStore, ACursorPastTheEndOfTheLogIsSetBackToIt) {
 
 TEST(CursorStore, RefusesMoreConsumersThanItsBound) {
   CursorTable table;
-  for (size_t i = 0; i < CursorTable::kCursorsMax; ++i) table.advance(std::to_string(i), EventId(1));
+  for (size_t i = 0; i < CursorTable::kCursorsMax; ++i) table.apply(std::to_string(i), {.next_id = EventId(1)});
   EXPECT_EQ(table.check_name("one more").code(), ErrorCode::k_RESOURCE_EXHAUSTED);
   EXPECT_TRUE(table.check_name("7").ok());
 }

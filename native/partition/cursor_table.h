@@ -1,14 +1,14 @@
-// The cursors of one partition in memory: consumer name -> the id after the last acknowledged event.
-// Threads: the partition's owner only. Invariant: a cursor never moves backwards.
+// What one partition keeps in memory for each consumer name: its cursor and its group's fence.
+// Threads: the partition's owner only.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "partition/partition.h"
 
 namespace diaspora::partition {
 
@@ -17,10 +17,9 @@ class CursorTable {
   // 64 Ki names: a consumer name is a role, not a process; with full names about 20 MiB.
   static constexpr size_t kCursorsMax = 64 * 1024;
 
-  std::optional<EventId> find(const std::string& consumer) const {
-    const auto found = next_ids_.find(consumer);
-    if (found == next_ids_.end()) return std::nullopt;
-    return found->second;
+  ConsumerState find(const std::string& consumer) const {
+    const auto found = states_.find(consumer);
+    return found == states_.end() ? ConsumerState() : found->second;
   }
 
   // Whether `consumer` may have a cursor: INVALID_NAME, RESOURCE_EXHAUSTED.
@@ -28,22 +27,19 @@ class CursorTable {
     if (consumer.empty() || consumer.size() > kNameBytesMax) {
       return {ErrorCode::k_INVALID_NAME, "a consumer name has 1 to " + std::to_string(kNameBytesMax) + " bytes"};
     }
-    if (next_ids_.size() >= kCursorsMax && !next_ids_.contains(consumer)) {
+    if (states_.size() >= kCursorsMax && !states_.contains(consumer)) {
       return {ErrorCode::k_RESOURCE_EXHAUSTED, "the partition has " + std::to_string(kCursorsMax) + " cursors already"};
     }
     return {};
   }
 
-  void advance(const std::string& consumer, EventId next_id) {
-    EventId& stored = next_ids_[consumer];
-    if (stored < next_id) stored = next_id;
-  }
+  void apply(const std::string& consumer, const ConsumerChange& change) { states_[consumer].apply(change); }
+  void restore(const std::string& consumer, const ConsumerState& state) { states_[consumer] = state; }
 
-  size_t size() const { return next_ids_.size(); }
-  const std::unordered_map<std::string, EventId>& all() const { return next_ids_; }
+  const std::unordered_map<std::string, ConsumerState>& all() const { return states_; }
 
  private:
-  std::unordered_map<std::string, EventId> next_ids_;
+  std::unordered_map<std::string, ConsumerState> states_;
 };
 
 }  // namespace diaspora::partition

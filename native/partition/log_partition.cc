@@ -73,7 +73,7 @@ void LogPartition::restore(const log::RecoveredLog& recovered, const CursorStore
   for (const log::ProducerEntry& producer : recovered.producers) {
     sequences_.restore(producer.session, producer.sequence, producer.base_id, producer.event_count);
   }
-  for (const auto& [consumer, next_id] : cursors.recovered()) cursors_.advance(consumer, next_id);
+  for (const auto& [consumer, state] : cursors.recovered()) cursors_.restore(consumer, state);
 }
 
 // Reports come on a writer thread and are taken to the owner's; there they count only while the partition lives.
@@ -238,17 +238,28 @@ void LogPartition::acknowledge(const std::string& consumer, EventId id, StatusCa
   Status status = cursors_.check_name(consumer);
   if (status.ok() && id >= next_id_) status = id_out_of_range(id, first_id(), next_id_);
   const EventId next_id(id.value + 1);
-  const std::optional<EventId> known = cursors_.find(consumer);
+  const std::optional<EventId> known = cursor(consumer);
   if (!status || (known && *known >= next_id)) {
     answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
     return;
   }
-  cursor_store_->advance({consumer, next_id, std::move(done)});
+  cursor_store_->change({consumer, {.next_id = next_id}, std::move(done)});
+}
+
+void LogPartition::change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) {
+  Status status = cursors_.check_name(consumer);
+  if (status.ok() && change.next_id > next_id_) status = id_out_of_range(*change.next_id, first_id(), next_id_);
+  if (!status) {
+    answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
+    return;
+  }
+  if (change.fence > 0) cursors_.apply(consumer, {.fence = change.fence});
+  cursor_store_->change({consumer, change, std::move(done)});
 }
 
 void LogPartition::on_cursors_written(std::vector<CursorUpdate> updates, const Status& status) {
   for (CursorUpdate& update : updates) {
-    if (status) cursors_.advance(update.consumer, update.next_id);
+    if (status) cursors_.apply(update.consumer, update.change);
     answers_.add([done = std::move(update.done), status] { done(status); });
   }
   answers_.drain();

@@ -67,7 +67,14 @@ void MemoryPartition::read(EventId id, ReadCallback done) {
 void MemoryPartition::acknowledge(const std::string& consumer, EventId id, StatusCallback done) {
   Status status = cursors_.check_name(consumer);
   if (status.ok() && id >= next_id_) status = id_out_of_range(id, first_id_, next_id_);
-  if (status.ok()) cursors_.advance(consumer, EventId(id.value + 1));
+  if (status.ok()) cursors_.apply(consumer, {.next_id = EventId(id.value + 1)});
+  answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
+}
+
+void MemoryPartition::change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) {
+  Status status = cursors_.check_name(consumer);
+  if (status.ok() && change.next_id > next_id_) status = id_out_of_range(*change.next_id, first_id_, next_id_);
+  if (status.ok()) cursors_.apply(consumer, change);
   answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
 }
 

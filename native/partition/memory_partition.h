@@ -26,9 +26,10 @@ class MemoryPartition final : public Partition {
   void read_ahead(EventId) override {}  // everything is in memory
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
   void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
-  std::optional<EventId> cursor(const std::string& consumer) const override { return cursors_.find(consumer); }
-  const std::unordered_map<std::string, EventId>& cursors() const override { return cursors_.all(); }
+  ConsumerState consumer(const std::string& consumer) const override { return cursors_.find(consumer); }
+  const std::unordered_map<std::string, ConsumerState>& consumers() const override { return cursors_.all(); }
   void acknowledge(const std::string& consumer, EventId id, StatusCallback done) override;
+  void change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) override;
   size_t release_cache(size_t) override { return 0; }  // nothing is anywhere else
   void close(StatusCallback done) override;
 

@@ -7,6 +7,7 @@
 // after it is committed at the partition's durability; what was answered with success is kept.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -75,6 +76,31 @@ struct Admission {
   Error error;            // kRefused: OUT_OF_ORDER (a gap), UNKNOWN_SESSION (its history was dropped)
 };
 
+// What a partition keeps for one consumer name. Fences and generations serve consumer groups (server/group.h).
+struct ConsumerChange;
+struct ConsumerState {
+  std::optional<EventId> next_id;  // behind the last acknowledged event; nothing: never acknowledged
+  uint64_t fence = 0;              // members with an older token no longer own the partition
+  uint64_t generation = 0;         // no token above it was given out (kept with partition 0 of a topic)
+
+  void apply(const ConsumerChange& change);
+  bool operator==(const ConsumerState&) const = default;
+};
+
+// Fence and generation never sink; the cursor only where asked.
+struct ConsumerChange {
+  std::optional<EventId> next_id = std::nullopt;
+  bool backwards = false;  // next_id is set, also to an older event
+  uint64_t fence = 0;
+  uint64_t generation = 0;
+};
+
+inline void ConsumerState::apply(const ConsumerChange& change) {
+  if (change.next_id && (change.backwards || !next_id || *next_id < *change.next_id)) next_id = change.next_id;
+  fence = std::max(fence, change.fence);
+  generation = std::max(generation, change.generation);
+}
+
 // Told when the next id has moved. Must not call back into the partition synchronously for more than reads.
 class CommitObserver {
  public:
@@ -108,13 +134,18 @@ class Partition {
   virtual void add_observer(CommitObserver* observer) = 0;
   virtual void remove_observer(CommitObserver* observer) = 0;
 
-  // The id after the last one that `consumer` acknowledged; nothing when it never did.
-  virtual std::optional<EventId> cursor(const std::string& consumer) const = 0;
-  // All of them, by consumer name. Valid until the next acknowledgement.
-  virtual const std::unordered_map<std::string, EventId>& cursors() const = 0;
+  // What is kept for `consumer`: nothing but zeros when it is not known.
+  virtual ConsumerState consumer(const std::string& consumer) const = 0;
+  // All of them, by name. Valid until the next acknowledgement or change.
+  virtual const std::unordered_map<std::string, ConsumerState>& consumers() const = 0;
+  std::optional<EventId> cursor(const std::string& name) const { return consumer(name).next_id; }
   // Everything up to and including `id` is done for `consumer`. Never moves backwards (an older id is a success without
   // effect); an id at or past next_id is OFFSET_OUT_OF_RANGE. Durable at the partition's level when answered.
   virtual void acknowledge(const std::string& consumer, EventId id, StatusCallback done) = 0;
+
+  // Sets what is kept for `consumer`, durable at the partition's level when answered; a fence holds at once.
+  // INVALID_NAME, RESOURCE_EXHAUSTED, OFFSET_OUT_OF_RANGE for a cursor past next_id.
+  virtual void change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) = 0;
 
   // Forgets cached batches that are on disk, oldest first, until about `bytes` were given back. Returns how many were.
   virtual size_t release_cache(size_t bytes) = 0;

@@ -74,6 +74,13 @@ class PartitionConformance : public ::testing::TestWithParam<Variant> {
     return *answer;
   }
 
+  Status change(const std::string& consumer, const ConsumerChange& change) {
+    std::optional<Status> answer;
+    partition_->change_consumer(consumer, change, [&](Status status) { answer = status; });
+    executor_.run_until([&] { return answer.has_value(); });
+    return *answer;
+  }
+
   Status close() {
     std::optional<Status> answer;
     partition_->close([&](Status status) { answer = status; });
@@ -245,6 +252,29 @@ TEST_P(PartitionConformance, ReadsLargeBatchesBackOfAnyLength) {
   }
 }
 
+TEST_P(PartitionConformance, WhatIsKeptForAConsumerChangesAndStays) {
+  for (uint64_t i = 1; i <= 10; ++i) ASSERT_TRUE(append(numbered_events(i), position(i, i - 1)).ok());
+  ASSERT_GE(partition_->next_id(), EventId(10));
+  ASSERT_TRUE(acknowledge("reader", EventId(5)).ok());
+  EXPECT_TRUE(change("reader", {.fence = 7}).ok());
+  EXPECT_TRUE(change("reader", {.fence = 3}).ok());
+  EXPECT_TRUE(change("reader", {.generation = 20}).ok());
+  EXPECT_TRUE(change("other", {.fence = 1}).ok());
+  EXPECT_EQ(change("reader", {.next_id = EventId(999), .backwards = true}).code(), ErrorCode::k_OFFSET_OUT_OF_RANGE);
+  EXPECT_TRUE(change("reader", {.next_id = EventId(2), .backwards = true}).ok());
+  EXPECT_TRUE(change("reader", {.next_id = EventId(1)}).ok()) << "without effect";
+  const auto expect_kept = [&] {
+    EXPECT_EQ(partition_->consumer("reader"), (ConsumerState{EventId(2), 7, 20}));
+    EXPECT_EQ(partition_->consumer("other"), (ConsumerState{std::nullopt, 1, 0}));
+    EXPECT_EQ(partition_->consumer("nobody"), ConsumerState());
+  };
+  expect_kept();
+  if (!durable()) return;
+  ASSERT_TRUE(close().ok());
+  open();
+  expect_kept();
+}
+
 TEST_P(PartitionConformance, CloseAnswersEverythingBeforeIt) {
   int answered = 0;
   for (int i = 0; i < 10; ++i) {
@@ -266,7 +296,7 @@ TEST_P(PartitionConformance, KeepsEventsProducersAndCursorsAcrossReopening) {
   open();
   EXPECT_EQ(partition_->next_id(), next);
   EXPECT_EQ(partition_->cursor("reader"), EventId(10));
-  EXPECT_EQ(partition_->cursors().at("reader"), EventId(10));
+  EXPECT_EQ(partition_->consumers().at("reader").next_id, EventId(10));
   EXPECT_EQ(partition_->admit(position(100, 99)).kind, Admission::Kind::kDuplicate);
   EXPECT_EQ(partition_->admit(position(37, 36)).kind, Admission::Kind::kDuplicate);
   EXPECT_EQ(partition_->admit(position(36, 35)).kind, Admission::Kind::kRefused);

@@ -1,6 +1,7 @@
 #include "server/core.h"
 
 #include "base/clock.h"
+#include "server/group_table.h"
 #include "server/topic_table.h"
 
 namespace diaspora::server {
@@ -33,6 +34,10 @@ ServedDomain::ServedDomain(Reactor* reactor_in, std::unique_ptr<fabric::Domain> 
 }
 
 ServedDomain::~ServedDomain() { reactor->remove_poller(&poller); }
+
+Core::Core(ServerOptions options_in) : options(std::move(options_in)) {}
+
+Core::~Core() = default;
 
 Result<BufferRef> Core::allocate(size_t bytes) {
   Result<BufferRef> buffer = pool->allocate(bytes);

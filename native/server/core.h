@@ -25,6 +25,7 @@
 
 namespace diaspora::server {
 
+class GroupTable;
 class TopicTable;
 
 // How often what found no memory is tried again, and after how long a client is told.
@@ -71,7 +72,8 @@ struct AtomicCounters {
 };
 
 struct Core {
-  explicit Core(ServerOptions options_in) : options(std::move(options_in)) {}
+  explicit Core(ServerOptions options_in);
+  ~Core();
   void log(bool warn, const std::string& line) const {
     if (options.log) options.log(warn, line);
   }
@@ -90,6 +92,7 @@ struct Core {
   std::shared_ptr<BufferPool> pool;
   std::unique_ptr<partition::Storage> storage;
   std::unique_ptr<TopicTable> topics;
+  std::unique_ptr<GroupTable> groups;
   std::vector<fabric::ProviderInfo> providers;  // best first
   // The shared ones, by provider, its domain and address.
   std::map<std::tuple<std::string, std::string, std::string>, std::shared_ptr<ServedDomain>> domains;

@@ -50,6 +50,14 @@ class TestSink final : public client::CompletionSink {
   void consumer_failed(uint32_t, std::optional<PartitionIndex>, const Error& error) override {
     note([&] { failures_.push_back(error); });
   }
+  void consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> granted,
+                         std::vector<PartitionIndex> revoked) override {
+    note([&] {
+      for (const PartitionIndex partition : revoked) owned_[consumer].erase(partition.value);
+      for (const PartitionIndex partition : granted) owned_[consumer].insert(partition.value);
+      revoked_[consumer].insert(revoked.begin(), revoked.end());
+    });
+  }
   void server_lost(uint32_t, uint32_t, uint32_t, const Error& error) override {
     note([&] { losses_.push_back(error); });
   }
@@ -85,6 +93,18 @@ class TestSink final : public client::CompletionSink {
   void wait_ready(uint32_t consumer, size_t count) {
     wait([&] { return ready_[consumer] >= count; });
   }
+  // The partitions that a member of a group owns, when they are `count`.
+  std::set<uint32_t> wait_owned(uint32_t consumer, size_t count) {
+    wait([&] { return owned_[consumer].size() == count; });
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return owned_[consumer];
+  }
+  // What it has been asked to give back since the last call.
+  std::set<PartitionIndex> take_revoked(uint32_t consumer) {
+    wait([&] { return !revoked_[consumer].empty(); });
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(revoked_[consumer], {});
+  }
   size_t batch_count() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return batches_.size();
@@ -118,6 +138,8 @@ class TestSink final : public client::CompletionSink {
   std::map<BatchKey, BatchEnd> batches_;
   std::map<uint32_t, uint64_t> last_number_;
   std::map<uint32_t, size_t> ready_;
+  std::map<uint32_t, std::set<uint32_t>> owned_;
+  std::map<uint32_t, std::set<PartitionIndex>> revoked_;
   std::vector<Error> failures_;
   std::vector<Error> losses_;
   size_t ups_ = 0;

@@ -22,6 +22,7 @@
 
 #include "base/address.h"
 #include "server/core.h"
+#include "server/group_table.h"
 #include "server/session.h"
 #include "server/topic_table.h"
 
@@ -147,7 +148,11 @@ Status ServerImpl::open() {
   core_.topics = std::make_unique<TopicTable>(&core_);
   core_.topics->on_closing = [this](HostedPartition* hosted) {
     for (const std::unique_ptr<Session>& session : sessions_) session->drop(hosted);
+    if (hosted->index == PartitionIndex(0)) {
+      core_.groups->drop(hosted->topic, {ErrorCode::k_TOPIC_DELETED, "topic '" + hosted->topic_name + "' was deleted"});
+    }
   };
+  core_.groups = std::make_unique<GroupTable>(&core_);
   const Status opened = core_.topics->open_all();
   if (!opened) return opened;
   if (!core_.options.listen_host.empty()) {
@@ -254,6 +259,8 @@ void ServerImpl::begin_stop() {
   if (listener_.fd >= 0) core_.reactor.unwatch(listener_.fd);
   for (const std::unique_ptr<Session>& session : sessions_) session->say_goodbye();
   sessions_.clear();
+  core_.groups.reset();
+  core_.topics->on_closing = nullptr;
   core_.topics->close_all([this](const Status& status) { end_stop(status); });
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "server/group_table.h"
 
 namespace diaspora::server {
 
@@ -60,6 +61,7 @@ Session::Session(Core* core, int fd, std::string bind_address, Hooks hooks)
 
 Session::~Session() {
   *alive_ = false;
+  if (core_->groups != nullptr) core_->groups->session_ended(this, left_);
   if (handshake_timer_ != 0) core_->reactor.cancel(handshake_timer_);
   core_->reactor.remove_pass_end(this);
   if (intake_ != nullptr) intake_->abandon();
@@ -102,6 +104,7 @@ void Session::on_frame(const wire::FrameHeader& header, std::span<const uint8_t>
       break;
     case State::kOpen:
       if (header.type == wire::FrameType::kGoodbye) {
+        left_ = true;
         status = {ErrorCode::k_CONNECTION_LOST, "the client has left"};
       } else {
         on_request(header, payload);
@@ -239,20 +242,33 @@ Result<std::vector<uint8_t>> Session::request_reply(const wire::FrameHeader& hea
     case wire::FrameType::kSubscribe: {
       const auto frame = wire::decode_subscribe(payload);
       if (!frame) return frame.error();
-      const auto starts = subscribe(frame.value());
-      if (!starts) return starts.error();
-      return wire::make_subscribe_reply(request, starts.value());
+      subscribe(request, frame.value());
+      return std::vector<uint8_t>{};
     }
     case wire::FrameType::kUnsubscribe: {
-      const auto id = wire::decode_unsubscribe(payload);
-      if (!id) return id.error();
-      subscriptions_.erase(id.value());
+      const auto frame = wire::decode_unsubscribe(payload);
+      if (!frame) return frame.error();
+      unsubscribe(frame.value());
       break;
     }
     case wire::FrameType::kAcknowledge: {
       const auto frame = wire::decode_acknowledge(payload);
       if (!frame) return frame.error();
       acknowledge(request, frame.value());
+      return std::vector<uint8_t>{};
+    }
+    case wire::FrameType::kCursorSet: {
+      const auto frame = wire::decode_cursor_set(payload);
+      if (!frame) return frame.error();
+      core_->topics->set_cursor(frame.value(), [this, alive = alive_, request](const Status& done) {
+        if (*alive) reply(request, done);
+      });
+      return std::vector<uint8_t>{};
+    }
+    case wire::FrameType::kGroupSync: {
+      const auto frame = wire::decode_group_sync(payload);
+      if (!frame) return frame.error();
+      sync_group(request, frame.value());
       return std::vector<uint8_t>{};
     }
     default:
@@ -268,9 +284,50 @@ void Session::remove_topic(uint64_t request, const Uuid& topic) {
   });
 }
 
-Result<std::vector<wire::SubscribeFrame::Start>> Session::subscribe(const wire::SubscribeFrame& frame) {
-  const Status valid = wire::validate_name(frame.consumer);
-  if (!valid) return valid.error();
+void Session::sync_group(uint64_t request, const wire::GroupSyncFrame& frame) {
+  core_->groups->sync(this, frame, [this, alive = alive_, request](const Result<wire::GroupView>& view) {
+    if (!*alive) return;
+    control_->send(view ? wire::make_group_sync_reply(request, view.value())
+                        : wire::make_error_frame(request, view.error()));
+  });
+}
+
+// Before a new owner of a partition is served the former ones are fenced off for good: a restarted server must know.
+void Session::subscribe(uint64_t request, const wire::SubscribeFrame& frame) {
+  struct Fencing {
+    size_t left = 1;
+    Status status;
+  };
+  const auto fencing = std::make_shared<Fencing>();
+  const auto part = [this, alive = alive_, request, frame, fencing](const Status& status) {
+    if (fencing->status.ok()) fencing->status = status;
+    if (--fencing->left > 0 || !*alive || state_ != State::kOpen) return;
+    if (subscribing_.erase(frame.subscription) == 0) {
+      fencing->status = {ErrorCode::k_ABORTED, "the subscription was ended"};
+    }
+    const auto starts = fencing->status ? finish_subscribe(frame) : fencing->status.error();
+    control_->send(starts ? wire::make_subscribe_reply(request, starts.value())
+                          : wire::make_error_frame(request, starts.error()));
+  };
+  subscribing_.insert(frame.subscription);
+  for (const wire::SubscribeFrame::Start& start : frame.starts) {
+    const auto hosted = core_->topics->find(frame.topic, start.partition);
+    if (!hosted || start.token <= hosted.value()->partition->consumer(frame.consumer).fence) continue;
+    ++fencing->left;
+    hosted.value()->raise_fence(frame.consumer, start.token, part);
+  }
+  part({});
+}
+
+// A part or all of it.
+void Session::unsubscribe(const wire::UnsubscribeFrame& frame) {
+  const auto found = subscriptions_.find(frame.subscription);
+  if (frame.partition && found != subscriptions_.end() && found->second->remove(*frame.partition)) return;
+  subscribing_.erase(frame.subscription);
+  subscriptions_.erase(frame.subscription);
+}
+
+Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const wire::SubscribeFrame& frame) {
   if (subscriptions_.size() >= kSubscriptionsMax) {
     return {ErrorCode::k_RESOURCE_EXHAUSTED, "a session may have " + std::to_string(kSubscriptionsMax) + " consumers"};
   }
@@ -286,9 +343,9 @@ Result<std::vector<wire::SubscribeFrame::Start>> Session::subscribe(const wire::
   for (const wire::SubscribeFrame::Start& start : frame.starts) {
     auto hosted = core_->topics->find(frame.topic, start.partition);
     if (!hosted) return hosted.error();
-    const Result<EventId> added = subscription->add(hosted.take(), start.position);
+    const Result<EventId> added = subscription->add(hosted.take(), start);
     if (!added) return added.error();
-    starts.push_back({start.partition, added.value().value});
+    starts.push_back({start.partition, added.value().value, start.token});
   }
   subscriptions_[frame.subscription] = std::move(subscription);
   return starts;
@@ -296,7 +353,7 @@ Result<std::vector<wire::SubscribeFrame::Start>> Session::subscribe(const wire::
 
 void Session::acknowledge(uint64_t request, const wire::AcknowledgeFrame& frame) {
   const auto hosted = core_->topics->find(frame.topic, frame.partition);
-  Status status = hosted ? wire::validate_name(frame.consumer) : hosted.status();
+  const Status status = hosted ? hosted.value()->check_token(frame.consumer, frame.token) : hosted.status();
   if (!status) return reply(request, status);
   hosted.value()->partition->acknowledge(frame.consumer, frame.event,
                                          [this, alive = alive_, request](const Status& done) {

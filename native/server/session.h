@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,10 @@ class Session {
   Result<fabric::ProviderInfo> choose_provider(const wire::HelloFrame& hello);
   void on_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Result<std::vector<uint8_t>> request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
-  Result<std::vector<wire::SubscribeFrame::Start>> subscribe(const wire::SubscribeFrame& frame);
+  void subscribe(uint64_t request, const wire::SubscribeFrame& frame);
+  Result<std::vector<wire::SubscribeFrame::Start>> finish_subscribe(const wire::SubscribeFrame& frame);
+  void unsubscribe(const wire::UnsubscribeFrame& frame);
+  void sync_group(uint64_t request, const wire::GroupSyncFrame& frame);
   void acknowledge(uint64_t request, const wire::AcknowledgeFrame& frame);
   void remove_topic(uint64_t request, const Uuid& topic);
   void reply(uint64_t request, const Status& status);
@@ -63,6 +67,7 @@ class Session {
   const std::string bind_address_;
   Hooks hooks_;
   State state_ = State::kGreeting;
+  bool left_ = false;  // the client has said goodbye
   Uuid client_;
   uint32_t message_bytes_ = 0;
   uint32_t zero_copy_threshold_ = 0;
@@ -78,6 +83,7 @@ class Session {
   std::unique_ptr<BatchIntake> intake_;
   std::unique_ptr<FetchService> fetches_;
   std::map<uint32_t, std::unique_ptr<Subscription>> subscriptions_;
+  std::set<uint32_t> subscribing_;  // a fence is being stored for them
 };
 
 }  // namespace diaspora::server

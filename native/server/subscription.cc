@@ -23,21 +23,27 @@ constexpr uint64_t kRmaBytesMax = uint64_t{8} << 20;
 }  // namespace
 
 // A partition of the subscription and how far it was sent.
-struct Subscription::Cursor : partition::CommitObserver {
-  Cursor(Subscription* owner_in, std::shared_ptr<HostedPartition> hosted_in, EventId next_in)
-      : owner(owner_in), hosted(std::move(hosted_in)), next(next_in) {
+struct Subscription::Cursor : partition::CommitObserver, PartitionReader {
+  Cursor(Subscription* owner_in, std::shared_ptr<HostedPartition> hosted_in, uint64_t token_in, EventId next_in)
+      : owner(owner_in), hosted(std::move(hosted_in)), group_token(token_in), next(next_in) {
     hosted->partition->add_observer(this);
+    hosted->readers.push_back(this);
   }
   ~Cursor() override { detach(); }
   void on_commit() override { owner->pump(); }
+  const std::string& consumer() const override { return owner->options_.consumer; }
+  uint64_t token() const override { return group_token; }
+  void fenced() override { owner->fail(this, hosted->check_token(consumer(), group_token).error()); }
   void detach() {
-    if (attached && !hosted->closing) hosted->partition->remove_observer(this);
-    attached = false;
+    if (!std::exchange(attached, false)) return;
+    if (!hosted->closing) hosted->partition->remove_observer(this);
+    std::erase(hosted->readers, this);
   }
   bool has_current() const { return current && next.value < current->base_id.value + current->shape.event_count; }
 
   Subscription* owner;
   std::shared_ptr<HostedPartition> hosted;
+  const uint64_t group_token;
   EventId next;
   std::optional<partition::StoredBatch> current;
   bool reading = false;
@@ -111,8 +117,11 @@ Subscription::Subscription(Core* core, ServedDomain* domain, session::Link* link
 
 Subscription::~Subscription() { *alive_ = false; }
 
-Result<EventId> Subscription::add(std::shared_ptr<HostedPartition> hosted, uint64_t position) {
+Result<EventId> Subscription::add(std::shared_ptr<HostedPartition> hosted, const wire::SubscribeFrame::Start& start) {
+  const Status owned = hosted->check_token(options_.consumer, start.token);
+  if (!owned) return owned.error();
   const partition::Partition& partition = *hosted->partition;
+  const uint64_t position = start.position;
   EventId next(position);
   if (position == wire::kStartAtBeginning) next = partition.first_id();
   if (position == wire::kStartAtEnd) next = partition.next_id();
@@ -127,8 +136,20 @@ Result<EventId> Subscription::add(std::shared_ptr<HostedPartition> hosted, uint6
                                                   std::to_string(partition.first_id().value) + ", the next will be " +
                                                   std::to_string(partition.next_id().value)};
   }
-  cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), next));
+  cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), start.token, next));
   return next;
+}
+
+bool Subscription::remove(PartitionIndex partition) {
+  bool any_left = false;
+  for (const std::unique_ptr<Cursor>& cursor : cursors_) {
+    if (cursor->hosted->index == partition) {
+      cursor->detach();
+      cursor->current.reset();
+    }
+    any_left = any_left || cursor->attached;
+  }
+  return any_left;
 }
 
 void Subscription::grant(const wire::CreditMessage& credit) {

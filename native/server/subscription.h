@@ -39,7 +39,10 @@ class Subscription {
 
   // OFFSET_OUT_OF_RANGE when `position` is neither kept nor next.
   // Gives the id that it begins at.
-  Result<EventId> add(std::shared_ptr<HostedPartition> hosted, uint64_t position);
+  // FENCED when its token is of a former owner.
+  Result<EventId> add(std::shared_ptr<HostedPartition> hosted, const wire::SubscribeFrame::Start& start);
+  // Sends nothing more of one partition. False: there is no other.
+  bool remove(PartitionIndex partition);
   void grant(const wire::CreditMessage& credit);
   // The partition is about to close: its consumer is told.
   void drop(const HostedPartition* hosted);

@@ -1,6 +1,8 @@
 #include "server/topic_table.h"
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 namespace diaspora::server {
 
@@ -45,6 +47,21 @@ struct Gather {
 };
 
 }  // namespace
+
+Status HostedPartition::check_token(const std::string& consumer, uint64_t token) const {
+  if (token == 0 || token >= partition->consumer(consumer).fence) return {};
+  return {ErrorCode::k_FENCED, "another member of consumer group '" + consumer + "' owns partition " +
+                                   std::to_string(index.value) + " of topic '" + topic_name + "' now"};
+}
+
+void HostedPartition::raise_fence(const std::string& consumer, uint64_t token, partition::StatusCallback done) {
+  partition->change_consumer(consumer, {.fence = token}, std::move(done));
+  const std::vector<PartitionReader*> present = readers;
+  for (PartitionReader* reader : present) {
+    const bool is_former = reader->consumer() == consumer && reader->token() != 0 && reader->token() < token;
+    if (is_former) reader->fenced();
+  }
+}
 
 wire::TopicRecord TopicTable::to_record(const partition::TopicEntry& entry) const {
   wire::TopicRecord record;
@@ -164,11 +181,35 @@ Result<std::vector<wire::CursorRow>> TopicTable::cursors(const Uuid& topic, cons
   std::vector<wire::CursorRow> rows;
   for (const std::shared_ptr<HostedPartition>& hosted : it->second) {
     if (hosted == nullptr) continue;
-    for (const auto& [name, next_id] : hosted->partition->cursors()) {
-      if (consumer.empty() || name == consumer) rows.push_back({name, hosted->index, next_id});
+    for (const auto& [name, state] : hosted->partition->consumers()) {
+      if (state.next_id && (consumer.empty() || name == consumer)) {
+        rows.push_back({name, hosted->index, *state.next_id});
+      }
     }
   }
   return rows;
+}
+
+void TopicTable::set_cursor(const wire::CursorSetFrame& frame, const partition::StatusCallback& done) {
+  const auto found = find(frame.topic, frame.partition);
+  if (!found) return done(found.status());
+  const HostedPartition& hosted = *found.value();
+  const bool is_read = std::any_of(hosted.readers.begin(), hosted.readers.end(),
+                                   [&](const PartitionReader* reader) { return reader->consumer() == frame.consumer; });
+  if (is_read) {
+    return done({ErrorCode::k_INVALID_STATE, "consumer '" + frame.consumer + "' reads partition " +
+                                                 std::to_string(frame.partition.value) + " now: close it first"});
+  }
+  partition::Partition& partition = *hosted.partition;
+  EventId next(frame.position);
+  if (frame.position == wire::kStartAtBeginning) next = partition.first_id();
+  if (frame.position == wire::kStartAtEnd) next = partition.next_id();
+  partition.change_consumer(frame.consumer, {.next_id = next, .backwards = true}, done);
+}
+
+size_t TopicTable::partition_count(const Uuid& topic) const {
+  const auto it = open_.find(topic);
+  return it == open_.end() ? 0 : it->second.size();
 }
 
 Result<std::shared_ptr<HostedPartition>> TopicTable::find(const Uuid& topic, PartitionIndex index) const {

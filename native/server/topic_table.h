@@ -17,13 +17,29 @@
 
 namespace diaspora::server {
 
+// A subscription's place on a partition.
+class PartitionReader {
+ public:
+  virtual ~PartitionReader() = default;
+  virtual const std::string& consumer() const = 0;
+  virtual uint64_t token() const = 0;  // 0: not a member of a group
+  // Another member of the group owns the partition now.
+  virtual void fenced() = 0;
+};
+
 // A partition that this server owns. Sessions share it; once `closing` is set its partition may not be called.
 struct HostedPartition {
+  // FENCED when `token` is of a former owner.
+  Status check_token(const std::string& consumer, uint64_t token) const;
+  // The owner with `token` has come: the former ones get nothing more.
+  void raise_fence(const std::string& consumer, uint64_t token, partition::StatusCallback done);
+
   Uuid topic;
   std::string topic_name;
   PartitionIndex index;
   std::unique_ptr<partition::Partition> partition;
   bool closing = false;
+  std::vector<PartitionReader*> readers;
 };
 
 class TopicTable {
@@ -40,6 +56,11 @@ class TopicTable {
   Result<std::vector<wire::PartitionStatus>> status(const Uuid& topic) const;
   // Of one consumer name, or of all where it is empty.
   Result<std::vector<wire::CursorRow>> cursors(const Uuid& topic, const std::string& consumer) const;
+
+  // Sets a cursor and gives it. INVALID_STATE while a consumer of that name reads the partition.
+  void set_cursor(const wire::CursorSetFrame& frame, const partition::StatusCallback& done);
+  // How many the topic has over all servers; 0: it is not here.
+  size_t partition_count(const Uuid& topic) const;
 
   // TOPIC_NOT_FOUND, INVALID_PARTITION.
   Result<std::shared_ptr<HostedPartition>> find(const Uuid& topic, PartitionIndex index) const;

@@ -16,7 +16,10 @@ constexpr size_t kEndpointAddressBytesMax = 4096;  // the largest provider's is 
 constexpr size_t kTopicRecordBytesMin = 32;
 constexpr size_t kStatusRowBytes = 20;
 constexpr size_t kCursorRowBytesMin = 16;
-constexpr size_t kStartBytes = 12;
+constexpr size_t kStartBytes = 20;
+constexpr size_t kHoldingBytes = 12;
+// In place of a partition: all of them.
+constexpr uint32_t kWholeSubscription = ~uint32_t{0};
 
 Error malformed(std::string_view what) {
   return {ErrorCode::k_PROTOCOL, "malformed control frame: " + std::string(what)};
@@ -99,6 +102,25 @@ bool starts_distinct(const std::vector<SubscribeFrame::Start>& starts) {
   return std::adjacent_find(partitions.begin(), partitions.end()) == partitions.end();
 }
 
+void put_holdings(const std::vector<GroupHolding>& holdings, ByteWriter* writer) {
+  writer->u32(static_cast<uint32_t>(holdings.size()));
+  for (const GroupHolding& holding : holdings) {
+    writer->u32(holding.partition.value);
+    writer->u64(holding.token);
+  }
+}
+
+bool read_holdings(ByteReader* reader, std::vector<GroupHolding>* holdings) {
+  uint32_t count = 0;
+  if (!read_count(reader, kHoldingBytes, kPartitionsMax, &count)) return false;
+  holdings->resize(count);
+  for (GroupHolding& holding : *holdings) {
+    holding.partition = PartitionIndex(reader->u32());
+    holding.token = reader->u64();
+  }
+  return reader->ok();
+}
+
 bool known_type(uint16_t type) {
   switch (static_cast<FrameType>(type)) {
     case FrameType::kHello:
@@ -114,6 +136,8 @@ bool known_type(uint16_t type) {
     case FrameType::kTopicList:
     case FrameType::kTopicStatus:
     case FrameType::kTopicCursors:
+    case FrameType::kGroupSync:
+    case FrameType::kCursorSet:
     case FrameType::kSubscribe:
     case FrameType::kUnsubscribe:
     case FrameType::kAcknowledge:
@@ -206,6 +230,7 @@ std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& s
   for (const SubscribeFrame::Start& start : subscribe.starts) {
     fields.u32(start.partition.value);
     fields.u64(start.position);
+    fields.u64(start.token);
   }
   return frame.finish();
 }
@@ -220,9 +245,10 @@ std::vector<uint8_t> make_subscribe_reply(uint64_t request_id, const std::vector
   return frame.finish();
 }
 
-std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription) {
+std::vector<uint8_t> make_unsubscribe(uint64_t request_id, const UnsubscribeFrame& unsubscribe) {
   FrameWriter frame(FrameType::kUnsubscribe, request_id);
-  frame.fields().u32(subscription);
+  frame.fields().u32(unsubscribe.subscription);
+  frame.fields().u32(unsubscribe.partition ? unsubscribe.partition->value : kWholeSubscription);
   return frame.finish();
 }
 
@@ -233,6 +259,41 @@ std::vector<uint8_t> make_acknowledge(uint64_t request_id, const AcknowledgeFram
   fields.u32(acknowledge.partition.value);
   fields.string(acknowledge.consumer);
   fields.u64(acknowledge.event.value);
+  fields.u64(acknowledge.token);
+  return frame.finish();
+}
+
+std::vector<uint8_t> make_cursor_set(uint64_t request_id, const CursorSetFrame& cursor) {
+  FrameWriter frame(FrameType::kCursorSet, request_id);
+  ByteWriter& fields = frame.fields();
+  fields.uuid(cursor.topic);
+  fields.u32(cursor.partition.value);
+  fields.string(cursor.consumer);
+  fields.u64(cursor.position);
+  return frame.finish();
+}
+
+std::vector<uint8_t> make_group_sync(uint64_t request_id, const GroupSyncFrame& sync) {
+  FrameWriter frame(FrameType::kGroupSync, request_id);
+  ByteWriter& fields = frame.fields();
+  fields.uuid(sync.topic);
+  fields.string(sync.consumer);
+  fields.uuid(sync.member);
+  fields.u64(sync.serial);
+  fields.u64(sync.view);
+  fields.u32(sync.leaving ? 1 : 0);
+  fields.u32(sync.partitions);
+  fields.u32(sync.session_timeout_ms);
+  fields.u32(sync.rebalance_timeout_ms);
+  put_holdings(sync.held, &fields);
+  return frame.finish();
+}
+
+std::vector<uint8_t> make_group_sync_reply(uint64_t request_id, const GroupView& view) {
+  FrameWriter frame(FrameType::kReply, request_id);
+  frame.fields().u64(view.serial);
+  frame.fields().u64(view.view);
+  put_holdings(view.partitions, &frame.fields());
   return frame.finish();
 }
 
@@ -397,6 +458,7 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
   for (SubscribeFrame::Start& start : frame.starts) {
     start.partition = PartitionIndex(reader.u32());
     start.position = reader.u64();
+    start.token = reader.u64();
   }
   if (!reader.finished() || full_data > 1) return malformed("subscription");
   if (!starts_distinct(frame.starts)) return malformed("a subscription names a partition twice");
@@ -408,8 +470,8 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
 Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<const uint8_t> payload) {
   ByteReader reader(payload);
   uint32_t count = 0;
-  constexpr size_t kStartBytes = 12;
-  if (!read_count(&reader, kStartBytes, kPartitionsMax, &count)) return malformed("answer to a subscription");
+  constexpr size_t kReplyStartBytes = 12;
+  if (!read_count(&reader, kReplyStartBytes, kPartitionsMax, &count)) return malformed("answer to a subscription");
   std::vector<SubscribeFrame::Start> starts(count);
   for (SubscribeFrame::Start& start : starts) {
     start.partition = PartitionIndex(reader.u32());
@@ -419,11 +481,14 @@ Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<cons
   return starts;
 }
 
-Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload) {
+Result<UnsubscribeFrame> decode_unsubscribe(std::span<const uint8_t> payload) {
   ByteReader reader(payload);
-  const uint32_t subscription = reader.u32();
+  UnsubscribeFrame frame;
+  frame.subscription = reader.u32();
+  const uint32_t partition = reader.u32();
   if (!reader.finished()) return malformed("end of a subscription");
-  return subscription;
+  if (partition != kWholeSubscription) frame.partition = PartitionIndex(partition);
+  return frame;
 }
 
 Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload) {
@@ -433,9 +498,51 @@ Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload) {
   frame.partition = PartitionIndex(reader.u32());
   frame.consumer = reader.string(kTextBytesMax);
   frame.event = EventId(reader.u64());
+  frame.token = reader.u64();
   if (!reader.finished()) return malformed("acknowledgement");
   if (const Status status = validate_name(frame.consumer); !status) return status;
   return frame;
+}
+
+Result<CursorSetFrame> decode_cursor_set(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  CursorSetFrame frame;
+  frame.topic = reader.uuid();
+  frame.partition = PartitionIndex(reader.u32());
+  frame.consumer = reader.string(kTextBytesMax);
+  frame.position = reader.u64();
+  if (!reader.finished() || frame.position == kStartAtCursor) return malformed("cursor");
+  if (const Status status = validate_name(frame.consumer); !status) return status;
+  return frame;
+}
+
+Result<GroupSyncFrame> decode_group_sync(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  GroupSyncFrame frame;
+  frame.topic = reader.uuid();
+  frame.consumer = reader.string(kTextBytesMax);
+  frame.member = reader.uuid();
+  frame.serial = reader.u64();
+  frame.view = reader.u64();
+  const uint32_t leaving = reader.u32();
+  frame.partitions = reader.u32();
+  frame.session_timeout_ms = reader.u32();
+  frame.rebalance_timeout_ms = reader.u32();
+  if (!read_holdings(&reader, &frame.held) || !reader.finished() || leaving > 1 || frame.partitions > kPartitionsMax) {
+    return malformed("member of a group");
+  }
+  frame.leaving = leaving == 1;
+  if (const Status status = validate_name(frame.consumer); !status) return status;
+  return frame;
+}
+
+Result<GroupView> decode_group_sync_reply(std::span<const uint8_t> payload) {
+  ByteReader reader(payload);
+  GroupView view;
+  view.serial = reader.u64();
+  view.view = reader.u64();
+  if (!read_holdings(&reader, &view.partitions) || !reader.finished()) return malformed("view of a group");
+  return view;
 }
 
 Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t> payload) {

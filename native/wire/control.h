@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,6 +48,8 @@ enum class FrameType : uint16_t {
   kUnsubscribe = 21,
   kAcknowledge = 22,
   kTopicCursors = 23,
+  kGroupSync = 24,
+  kCursorSet = 25,
   kReply = 32,
 };
 
@@ -123,8 +126,15 @@ struct SubscribeFrame {
   struct Start {
     PartitionIndex partition;
     uint64_t position = kStartAtCursor;  // an event id or one of the constants above
+    uint64_t token = 0;                  // of a group's member; 0: not in a group
   };
   std::vector<Start> starts;
+};
+
+// Ends a subscription, or its part of one partition.
+struct UnsubscribeFrame {
+  uint32_t subscription = 0;
+  std::optional<PartitionIndex> partition;
 };
 
 struct AcknowledgeFrame {
@@ -132,6 +142,43 @@ struct AcknowledgeFrame {
   PartitionIndex partition;
   std::string consumer;
   EventId event;
+  uint64_t token = 0;  // as in SubscribeFrame::Start
+};
+
+// Sets a cursor, also backwards. Refused with INVALID_STATE while a consumer of that name reads the partition.
+struct CursorSetFrame {
+  Uuid topic;
+  PartitionIndex partition;
+  std::string consumer;
+  uint64_t position = kStartAtBeginning;  // not kStartAtCursor
+};
+
+// A partition that a member of a consumer group owns, and the proof of it: whoever owns it next has a higher token.
+struct GroupHolding {
+  PartitionIndex partition;
+  uint64_t token = 0;
+  friend bool operator==(const GroupHolding&, const GroupHolding&) = default;
+};
+
+// A member of a consumer group tells the server of partition 0 what it holds. The answer comes when it should hold
+// something else than `view` said, or when the member has sent a newer one.
+struct GroupSyncFrame {
+  Uuid topic;
+  std::string consumer;  // the group
+  Uuid member;
+  uint64_t serial = 0;  // 1, 2, 3, ... of this member; the answer carries it
+  uint64_t view = 0;    // of the latest answer; 0: none yet
+  bool leaving = false;
+  uint32_t partitions = 0;  // of the topic, as this member knows it
+  uint32_t session_timeout_ms = 0;
+  uint32_t rebalance_timeout_ms = 0;
+  std::vector<GroupHolding> held;
+};
+
+struct GroupView {
+  uint64_t serial = 0;
+  uint64_t view = 0;
+  std::vector<GroupHolding> partitions;  // what it should hold: the others are to be given back
 };
 
 // Each returns a whole frame.
@@ -146,8 +193,11 @@ std::vector<uint8_t> make_topic_status(uint64_t request_id, const Uuid& topic);
 std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& frame);
 // The positions that the subscription begins at, as event ids.
 std::vector<uint8_t> make_subscribe_reply(uint64_t request_id, const std::vector<SubscribeFrame::Start>& starts);
-std::vector<uint8_t> make_unsubscribe(uint64_t request_id, uint32_t subscription);
+std::vector<uint8_t> make_unsubscribe(uint64_t request_id, const UnsubscribeFrame& frame);
 std::vector<uint8_t> make_acknowledge(uint64_t request_id, const AcknowledgeFrame& frame);
+std::vector<uint8_t> make_cursor_set(uint64_t request_id, const CursorSetFrame& frame);
+std::vector<uint8_t> make_group_sync(uint64_t request_id, const GroupSyncFrame& frame);
+std::vector<uint8_t> make_group_sync_reply(uint64_t request_id, const GroupView& view);
 // RESOURCE_EXHAUSTED as an error frame when the records do not fit into one frame.
 std::vector<uint8_t> make_topic_list_reply(uint64_t request_id, const std::vector<TopicRecord>& records);
 // The cursors of one consumer name, or with an empty name all.
@@ -174,8 +224,11 @@ Result<Uuid> decode_topic_uuid(std::span<const uint8_t> payload);         // kTo
 Result<std::string> decode_topic_name(std::span<const uint8_t> payload);  // kTopicList; empty: all topics
 Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload);
 Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<const uint8_t> payload);
-Result<uint32_t> decode_unsubscribe(std::span<const uint8_t> payload);
+Result<UnsubscribeFrame> decode_unsubscribe(std::span<const uint8_t> payload);
 Result<AcknowledgeFrame> decode_acknowledge(std::span<const uint8_t> payload);
+Result<CursorSetFrame> decode_cursor_set(std::span<const uint8_t> payload);
+Result<GroupSyncFrame> decode_group_sync(std::span<const uint8_t> payload);
+Result<GroupView> decode_group_sync_reply(std::span<const uint8_t> payload);
 Result<std::vector<TopicRecord>> decode_topic_list_reply(std::span<const uint8_t> payload);
 struct TopicCursorsFrame {
   Uuid topic;

@@ -70,6 +70,20 @@ SubscribeFrame sample_subscribe() {
   return frame;
 }
 
+GroupSyncFrame sample_sync() {
+  GroupSyncFrame frame;
+  frame.topic = uuid_of(9);
+  frame.consumer = "reader";
+  frame.member = uuid_of(8);
+  frame.serial = 3;
+  frame.view = 0x1122334455667788;
+  frame.partitions = 4;
+  frame.session_timeout_ms = 3000;
+  frame.rebalance_timeout_ms = 30000;
+  frame.held = {{PartitionIndex(0), 1}, {PartitionIndex(3), 2}};
+  return frame;
+}
+
 struct Sample {
   std::string name;
   std::vector<uint8_t> frame;
@@ -89,7 +103,8 @@ std::vector<Sample> all_samples() {
       {"subscribe", make_subscribe(8, sample_subscribe()), [](Bytes p) { return decode_subscribe(p).status(); }},
       {"subscribe reply", make_subscribe_reply(8, sample_subscribe().starts),
        [](Bytes p) { return decode_subscribe_reply(p).status(); }},
-      {"unsubscribe", make_unsubscribe(9, 5), [](Bytes p) { return decode_unsubscribe(p).status(); }},
+      {"unsubscribe", make_unsubscribe(9, {5, PartitionIndex(2)}),
+       [](Bytes p) { return decode_unsubscribe(p).status(); }},
       {"acknowledge", make_acknowledge(10, {uuid_of(1), PartitionIndex(2), "reader", EventId(3)}),
        [](Bytes p) { return decode_acknowledge(p).status(); }},
       {"list reply", make_topic_list_reply(11, {sample_topic(), sample_topic()}),
@@ -100,17 +115,23 @@ std::vector<Sample> all_samples() {
        [](Bytes p) { return decode_topic_cursors(p).status(); }},
       {"cursors reply", make_topic_cursors_reply(14, {{"reader", PartitionIndex(1), EventId(2)}}),
        [](Bytes p) { return decode_topic_cursors_reply(p).status(); }},
+      {"cursor set", make_cursor_set(15, {uuid_of(1), PartitionIndex(2), "reader", 7}),
+       [](Bytes p) { return decode_cursor_set(p).status(); }},
+      {"group sync", make_group_sync(16, sample_sync()), [](Bytes p) { return decode_group_sync(p).status(); }},
+      {"group sync reply", make_group_sync_reply(16, {1, 2, {{PartitionIndex(3), 4}}}),
+       [](Bytes p) { return decode_group_sync_reply(p).status(); }},
   };
 }
 
 TEST(Control, FrameHeaderHasItsGoldenBytes) {
-  const std::vector<uint8_t> frame = make_unsubscribe(0x0102030405060708, 0x11121314);
-  const std::vector<uint8_t> golden = {4, 0, 0, 0, 21, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11};
+  const std::vector<uint8_t> frame = make_unsubscribe(0x0102030405060708, {0x11121314, std::nullopt});
+  const std::vector<uint8_t> golden = {8, 0, 0, 0, 21,   0,    0,    0,    8,    7,    6,    5,
+                                       4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11, 0xFF, 0xFF, 0xFF, 0xFF};
   EXPECT_EQ(frame, golden);
   const Result<FrameHeader> header = parse_frame_header(std::span(frame).first(kFrameHeaderBytes));
   ASSERT_TRUE(header.ok());
   EXPECT_EQ(header.value().type, FrameType::kUnsubscribe);
-  EXPECT_EQ(header.value().payload_bytes, 4u);
+  EXPECT_EQ(header.value().payload_bytes, 8u);
   EXPECT_EQ(header.value().request_id, 0x0102030405060708u);
 }
 

@@ -250,12 +250,18 @@ export class FakeCore {
     };
   }
 
-  #openConsumer(request: number, options: NativeConsumerOptions): NativeConsumer {
+  #openConsumer(request: number, given: NativeConsumerOptions): NativeConsumer {
     const id = this.#nextId++;
+    // The member of a group is alone in it: it gets all partitions.
+    const all = given.placement.map((_, partition) => partition);
+    const options = given.member === undefined ? given : { ...given, partitions: all, start: all.map(() => -1) };
+    if (given.member !== undefined)
+      this.complete(CompletionKind.Assignment, id, 0, 0, 0, { granted: all, revoked: [] });
     const next = options.partitions.map((partition, position) => {
       const start = options.start[position] as number;
       if (start >= 0) return start;
       if (start === -2) return this.stored(options.topicUuid, partition).length;
+      if (start === -3) return 0;
       return this.#cursors.get(`${options.topicUuid}/${options.name}/${partition}`) ?? 0;
     });
     const consumer: FakeConsumer = { id, options, next, notified: false };
@@ -298,6 +304,11 @@ export class FakeCore {
         this.#cursors.set(`${options.topicUuid}/${options.name}/${partition}`, eventId + 1);
         this.#request('acknowledge', ackRequest, () => undefined);
       },
+      seek: (partition, start) => {
+        next[options.partitions.indexOf(partition)] = Math.max(start, 0);
+        this.#notify(consumer);
+      },
+      release: (partition) => this.calls.push(`release ${partition}`),
       destroy: () => {
         this.#consumers.delete(id);
       },
@@ -375,6 +386,11 @@ export class FakeCore {
           const mine = (entry?.placement ?? []).flatMap((owner, at) => (owner === this.uuid(server) ? [at] : []));
           return mine.map((partition) => ({ partition, firstId: 0, nextId: this.stored(uuid, partition).length }));
         }),
+      cursorSet: (id, _driver, _server, { topicUuid, consumer, partition, start }) => {
+        this.#request('cursorSet', id, () => {
+          this.#cursors.set(`${topicUuid}/${consumer}/${partition}`, Math.max(start, 0));
+        });
+      },
       topicCursors: (id, _driver, server) => this.#request(`topicCursors ${server}`, id, () => []),
       producerOpen: (_driver, options) => this.#openProducer(options),
       consumerOpen: (request, _driver, options) => this.#openConsumer(request, options),

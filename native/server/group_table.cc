@@ -1,0 +1,199 @@
+#include "server/group_table.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "server/topic_table.h"
+
+namespace diaspora::server {
+
+namespace {
+
+// Tokens made durable at a time: a write for each rebalance would delay it, and 2^64 are enough.
+constexpr uint64_t kTokenBlock = 1024;
+constexpr int64_t kStoreAgainMs = 1000;
+// Bounds on what one member may ask for.
+constexpr uint32_t kSessionTimeoutMsMax = 10 * 60 * 1000;
+constexpr size_t kMembersMax = 4096;
+constexpr size_t kGroupsMax = 64 * 1024;
+
+}  // namespace
+
+GroupTable::GroupTable(Core* core) : core_(core), alive_(std::make_shared<bool>(true)) {}
+
+GroupTable::~GroupTable() {
+  *alive_ = false;
+  if (timer_ != 0) core_->reactor.cancel(timer_);
+}
+
+Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& frame) {
+  const auto hosted = core_->topics->find(frame.topic, PartitionIndex(0));
+  if (!hosted) return hosted.error();
+  const auto partitions = static_cast<uint32_t>(core_->topics->partition_count(frame.topic));
+  const Key key{frame.topic, frame.consumer};
+  auto found = entries_.find(key);
+  if (found == entries_.end()) {
+    if (entries_.size() >= kGroupsMax) {
+      return {ErrorCode::k_RESOURCE_EXHAUSTED, "the server has " + std::to_string(kGroupsMax) + " consumer groups"};
+    }
+    const uint64_t generation = hosted.value()->partition->consumer(frame.consumer).generation;
+    found = entries_.try_emplace(key, partitions, generation).first;
+    // A member of before: this server was restarted, and others may be on their way.
+    if (!frame.held.empty()) found->second.hold_until_ms = monotonic_ms() + frame.session_timeout_ms;
+  }
+  found->second.group.grow(partitions);
+  return &found->second;
+}
+
+void GroupTable::sync(const void* session, const wire::GroupSyncFrame& frame, Answer answer) {
+  if (frame.leaving && !entries_.contains({frame.topic, frame.consumer})) return answer(wire::GroupView{});
+  const Result<Entry*> entry = find_or_make(frame);
+  if (!entry) return answer(entry.error());
+  if (entry.value()->members.size() >= kMembersMax && !entry.value()->members.contains(frame.member)) {
+    return answer(Error{ErrorCode::k_RESOURCE_EXHAUSTED,
+                        "a consumer group has at most " + std::to_string(kMembersMax) + " members"});
+  }
+  attend(entry.value(), session, frame, std::move(answer));
+  static_cast<void>(advance({frame.topic, frame.consumer}));
+  arm();
+}
+
+void GroupTable::attend(Entry* entry, const void* session, const wire::GroupSyncFrame& frame, Answer given) {
+  if (frame.leaving) {
+    entry->group.remove(frame.member);
+    entry->members.erase(frame.member);
+    return given(wire::GroupView{});
+  }
+  Attendance& attendance = entry->members[frame.member];
+  if (frame.serial < attendance.serial) return given(wire::GroupView{});  // the member has sent a newer one
+  if (attendance.answer) std::exchange(attendance.answer, nullptr)(wire::GroupView{});
+  attendance.session = session;
+  attendance.serial = frame.serial;
+  attendance.known_view = frame.view;
+  attendance.answer = std::move(given);
+  attendance.session_timeout_ms = std::min(frame.session_timeout_ms, kSessionTimeoutMsMax);
+  entry->group.report(frame);
+}
+
+void GroupTable::answer(Entry* entry, const Uuid& member, Attendance* attendance) {
+  wire::GroupView view = entry->group.view(member);
+  view.serial = attendance->serial;
+  const Answer answer = std::exchange(attendance->answer, nullptr);
+  answer(view);
+}
+
+bool GroupTable::advance(const Key& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return false;
+  Entry& entry = found->second;
+  const int64_t now = monotonic_ms();
+  std::erase_if(entry.members, [&](const auto& member) {
+    const bool is_gone = member.second.session == nullptr && member.second.gone_until_ms <= now;
+    if (is_gone) entry.group.remove(member.first);
+    return is_gone;
+  });
+  if (entry.members.empty()) {
+    entries_.erase(found);
+    return false;
+  }
+  entry.group.expire(now);
+  entry.group.balance(now, now >= entry.hold_until_ms);
+  if (now >= entry.hold_until_ms) entry.hold_until_ms = 0;
+  if (!store_generation(key, &entry)) return true;
+  for (auto& [id, attendance] : entry.members) {
+    if (attendance.answer && attendance.known_view != entry.group.view(id).view) answer(&entry, id, &attendance);
+  }
+  return true;
+}
+
+// False: nothing may be told before the tokens are stored; advance() follows then.
+bool GroupTable::store_generation(const Key& key, Entry* entry) {
+  if (entry->group.generation() <= entry->stored_generation) return true;
+  if (entry->storing || entry->store_again_ms > monotonic_ms()) return false;
+  const auto hosted = core_->topics->find(key.first, PartitionIndex(0));
+  if (!hosted) return false;  // closing: drop() follows
+  entry->storing = true;
+  entry->store_again_ms = 0;
+  const uint64_t generation = entry->group.generation() + kTokenBlock;
+  hosted.value()->partition->change_consumer(
+      key.second, {.generation = generation}, [this, alive = alive_, key, generation](const Status& status) {
+        if (!*alive) return;
+        const auto found = entries_.find(key);
+        if (found == entries_.end()) return;
+        found->second.storing = false;
+        if (status) {
+          found->second.stored_generation = std::max(found->second.stored_generation, generation);
+        } else {
+          core_->log(true, "consumer group '" + key.second + "': " + status.error().message);
+          found->second.store_again_ms = monotonic_ms() + kStoreAgainMs;
+        }
+        static_cast<void>(advance(key));
+        arm();
+      });
+  return false;
+}
+
+void GroupTable::session_ended(const void* session, bool left) {
+  const int64_t now = monotonic_ms();
+  std::vector<Key> touched;
+  for (auto& [key, entry] : entries_) {
+    for (auto& [id, attendance] : entry.members) {
+      if (attendance.session != session) continue;
+      attendance.session = nullptr;
+      attendance.answer = nullptr;
+      attendance.gone_until_ms = left ? now : now + attendance.session_timeout_ms;
+      touched.push_back(key);
+    }
+  }
+  for (const Key& key : touched) static_cast<void>(advance(key));
+  arm();
+}
+
+void GroupTable::drop(const Uuid& topic, const Error& reason) {
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    if (entry->first.first != topic) {
+      ++entry;
+      continue;
+    }
+    const Entry dropped = std::move(entry->second);
+    entry = entries_.erase(entry);
+    for (const auto& [id, attendance] : dropped.members) {
+      if (attendance.answer) attendance.answer(reason);
+    }
+  }
+}
+
+void GroupTable::on_timer() {
+  timer_ = 0;
+  std::vector<Key> keys;
+  keys.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) keys.push_back(key);
+  for (const Key& key : keys) static_cast<void>(advance(key));
+  arm();
+}
+
+void GroupTable::arm() {
+  std::optional<int64_t> next;
+  const auto consider = [&next](int64_t deadline_ms) {
+    if (deadline_ms != 0 && (!next || deadline_ms < *next)) next = deadline_ms;
+  };
+  for (const auto& [key, entry] : entries_) {
+    consider(entry.group.next_deadline_ms().value_or(0));
+    consider(entry.hold_until_ms);
+    consider(entry.store_again_ms);
+    for (const auto& [id, attendance] : entry.members) {
+      if (attendance.session == nullptr) consider(attendance.gone_until_ms);
+    }
+  }
+  if (timer_ != 0 && next && timer_ms_ == *next) return;
+  if (timer_ != 0) core_->reactor.cancel(timer_);
+  timer_ = 0;
+  if (!next) return;
+  timer_ms_ = *next;
+  timer_ = core_->reactor.call_after_ms(std::max<int64_t>(*next - monotonic_ms(), 1), [this] { on_timer(); });
+}
+
+}  // namespace diaspora::server
