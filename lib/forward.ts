@@ -19,7 +19,10 @@ import type { TopicHandle } from './topic-handle.js';
 
 /** Options of {@link forward}. `T`: the metadata of the source. */
 export interface ForwardOptions<T = unknown> {
-  /** Name of the consumer at the source, which remembers how far it came. Default: 'forward.' and the target's uuid. */
+  /**
+   * Name of the consumer at the source, which remembers how far it came; forwards of one name, also in several processes,
+   * share the source's partitions. Default: 'forward.' and the target's uuid.
+   */
   readonly name?: string;
   /** Whether data goes along. Default: true. */
   readonly data?: boolean;
@@ -179,11 +182,17 @@ export async function forward<T>(source: TopicHandle<T>, target: Target, given?:
       ? {}
       : { idleTimeoutMs: integerOption('idleTimeoutMs', idleTimeoutMs, { min: 0, fallback: 0 }) }),
   };
-  const consumer = source.consumer({ name, ...(withData ? { dataSelector } : {}) });
+  let forwarding: Forwarding | undefined;
+  const consumer = source.consumer({
+    name,
+    ...(withData ? { dataSelector } : {}),
+    // Another forward of this name takes over: it begins behind what is acknowledged, which must be all that was pushed.
+    onRevoke: async () => forwarding?.end(),
+  });
   let producer: Producer<unknown> | undefined;
   try {
     producer = target.producer() as unknown as Producer<unknown>;
-    const forwarding = new Forwarding(source, producer, keepPartition);
+    forwarding = new Forwarding(source, producer, keepPartition);
     await copyAll(consumer as unknown as Consumer<unknown, Buffer | undefined>, forwarding, limits);
     return forwarding.count;
   } finally {

@@ -57,6 +57,42 @@ test('stopped and started again while events come: each is there once, in order,
   }
 });
 
+test('forwards of one name share the partitions while events come: each event is there once', async (t) => {
+  const { source, target } = await twoTopics(t, { partitions: 4 }, { partitions: 4 });
+  const producer = source.producer();
+  const total = 2000;
+  const counts: Promise<number>[] = [];
+  const ending = new AbortController();
+  const early = new AbortController();
+  const begin = (signal: AbortSignal): unknown => counts.push(forward(source, target, { keepPartition: true, signal }));
+  begin(ending.signal);
+  for (let n = 0; n < total; n += 1) {
+    producer.push({ n }, undefined, { partition: n % 4 });
+    if (n === 500) begin(early.signal);
+    if (n === 1000) begin(ending.signal);
+    if (n === 1500) early.abort();
+    if (n % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await producer.close();
+  const stored = async (): Promise<number> =>
+    (await target.describe()).partitions.reduce((sum, { nextId }) => sum + Number(nextId), 0);
+  while ((await stored()) < total) await new Promise((resolve) => setTimeout(resolve, 5));
+  ending.abort();
+  const each = await Promise.all(counts);
+  assert.equal(
+    each.reduce((sum, count) => sum + count),
+    total,
+  );
+  assert.ok(each.every((count) => count > 0));
+  const consumer = target.consumer({ name: 'c' });
+  const next = [0, 1, 2, 3];
+  for (let left = total; left > 0; left -= 1) {
+    const { partition, metadata } = await consumer.pull();
+    assert.equal((metadata as { n: number }).n, next[partition]);
+    next[partition] = (next[partition] as number) + 4;
+  }
+});
+
 test('text goes over byte for byte, other forms are written anew; data only when asked for', async (t) => {
   const { source, target } = await twoTopics(t, {}, { serializer: 'msgpack' });
   const producer = source.producer();

@@ -7,6 +7,11 @@ export function parseCount(text: string): number {
   return value;
 }
 
+/** For options that may be given several times: `--partition 0 --partition 2`. */
+export function parseEach(text: string, list: readonly number[] = []): number[] {
+  return [...list, parseCount(text)];
+}
+
 export function parsePositive(text: string): number {
   const value = parseCount(text);
   if (value === 0) throw new InvalidArgumentError('It must be at least 1.');

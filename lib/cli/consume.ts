@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import type { ConsumerOptions } from '../consumer.js';
 import type { Event } from '../event.js';
-import { parseCount, parsePositive } from './arguments.js';
+import { parseCount, parseEach, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { formatBytes, printLine, untilInterrupted } from './terminal.js';
 
@@ -97,11 +97,11 @@ export function consumeCommand(): Command {
       'beginning, end, or an event id (default: beginning, with --name behind the last)',
       parseFrom,
     )
-    .option('--name <consumer>', 'remember under this name what was consumed, and go on behind it the next time')
-    .option('--partition <n...>', 'only these partitions', (text: string, list: number[] = []) => [
-      ...list,
-      parseCount(text),
-    ])
+    .option(
+      '--name <consumer>',
+      'remember under this name what was consumed and go on behind it; several with one name share the partitions',
+    )
+    .option('--partition <n...>', 'only these partitions', parseEach)
     .option('--out <dir>', 'write the data of each event to a file there')
     .option('--json', 'one JSON object a line: partition, id, metadata, bytes, file', false)
     .option('--max <n>', 'end after so many events', parsePositive)

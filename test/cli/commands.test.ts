@@ -64,6 +64,8 @@ const commands = [
   'info',
   'consumer',
   'consumer list',
+  'consumer lag',
+  'consumer reset',
   'forward',
   'bench',
   'bench producer',
@@ -294,6 +296,27 @@ test('consumer list tells how far each name has come', async () => {
   assert.equal(listed.stdout, 'reader: lag 1\n  partition 0: next 2, lag 1\n', listed.stderr);
   const none = await run(['consumer', 'list', 'notes', '--name', 'nobody', '--json', '--data', data]);
   assert.equal(none.stdout, '[]\n');
+});
+
+test('consumer lag is one number; consumer reset sets a consumer back', async () => {
+  const data = join(place, 'reset');
+  await run(['topic', 'create', 'notes', '--partitions', '2', '--data', data]);
+  await run(['produce', 'notes', '--data', data], '{"n":0}\n{"n":1}\n{"n":2}\n{"n":3}\n');
+  const lag = async (): Promise<string> => (await run(['consumer', 'lag', 'notes', 'reader', '--data', data])).stdout;
+  assert.equal(await lag(), '4\n');
+  await run(['consume', 'notes', '--name', 'reader', '--max', '4', '--data', data]);
+  assert.equal(await lag(), '0\n');
+  const reset = ['consumer', 'reset', 'notes', 'reader', '--data', data];
+  assert.deepEqual(await run([...reset, '--to', '1', '--partition', '1']), {
+    code: 0,
+    stdout: 'reader: reset to 1\n',
+    stderr: '',
+  });
+  assert.equal(await lag(), '1\n');
+  await run([...reset, '--to', 'beginning']);
+  assert.equal(await lag(), '4\n');
+  await failInOneLine([...reset, '--to', '3'], /OFFSET_OUT_OF_RANGE|is not kept|newer/);
+  assert.equal((await run([...reset, '--to', 'yesterday'])).code, 2);
 });
 
 test('bench stores and reads; interest and selectivity move only what they say', async () => {

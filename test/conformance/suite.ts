@@ -1,49 +1,14 @@
 /** What every driver, provider and partition manager must do alike: one suite, run by the files beside it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import {
-  BatchSize,
-  type Consumer,
-  type DataRange,
-  type Driver,
-  type Event,
-  type EventData,
-  fullData,
-  type TopicHandle,
-  type TopicOptions,
-} from '../../lib/index.js';
+import { BatchSize, type DataRange, type Driver, type EventData, fullData } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
-
-export interface Numbered {
-  readonly n: number;
-  readonly [field: string]: unknown;
-}
+import { groupConformance } from './groups.js';
+import { type Numbered, newTopic, pullAll, watchdog } from './kit.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-
-/** Fails a test that would hang; no bound on speed. */
-const watchdog = { timeout: 120_000 };
-
-let topics = 0;
-
-export async function newTopic(
-  driver: Driver,
-  place: Pick<Place, 'manager'>,
-  options: TopicOptions<Numbered> = {},
-): Promise<TopicHandle<Numbered>> {
-  topics += 1;
-  const name = `topic-${process.pid}-${topics}`;
-  await driver.createTopic<Numbered>(name, { manager: place.manager, ...options });
-  return driver.openTopic<Numbered>(name);
-}
-
-export async function pullAll<D>(consumer: Consumer<Numbered, D>, count: number): Promise<Event<Numbered, D>[]> {
-  const events: Event<Numbered, D>[] = [];
-  for await (const event of consumer) if (events.push(event) === count) break;
-  return events;
-}
 
 export function conformance(backend: Backend): void {
   describe(backend.name, watchdog, () => {
@@ -360,5 +325,7 @@ export function conformance(backend: Backend): void {
         assert.deepEqual(next, [200, 200, 200, 200]);
       }
     });
+
+    groupConformance(() => ({ driver, place }));
   });
 }

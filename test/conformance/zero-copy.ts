@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { type DriverCounters, fullData } from '../../lib/index.js';
 import { type AnyServer, type Backend, movedByRma } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
-import { newTopic, pullAll } from './suite.js';
+import { newTopic, pullAll } from './kit.js';
 
 const KiB = 1024;
 

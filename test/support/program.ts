@@ -75,10 +75,14 @@ export class Program {
     return new Promise<T>((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
+  send(request: string): void {
+    this.#child.send(request);
+  }
+
   /** Sends a request; resolves with the answer. */
   ask<T>(request: string): Promise<T> {
     const answer = this.message<T>();
-    this.#child.send(request);
+    this.send(request);
     return answer;
   }
 
