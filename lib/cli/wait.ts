@@ -1,24 +1,20 @@
 /** `diaspora wait`: for scripts that start servers and go on when these are ready. */
-import { Command, Option } from 'commander';
-import { Driver } from '../driver.js';
+import { Command } from 'commander';
+import { DiasporaError } from '../errors.js';
 import { parseCount, parsePositive } from './arguments.js';
-import { noteLog, printLine } from './terminal.js';
+import { type ConnectionOptions, driverOptions, openDriver } from './connection.js';
+import { printLine } from './terminal.js';
 
-interface WaitOptions {
-  readonly groupFile: string;
+interface WaitOptions extends Pick<ConnectionOptions, 'groupFile' | 'provider'> {
   readonly servers: number;
   readonly timeout: number;
-  readonly provider: string;
 }
 
-async function wait({ groupFile, servers, timeout, provider }: WaitOptions): Promise<void> {
-  const group = { driver: 'fabric', groupFile, minServers: servers } as const;
-  const driver = await Driver.open({
-    ...group,
-    connectTimeoutMs: timeout,
-    provider,
-    onLog: noteLog,
-  });
+async function wait({ servers, timeout, ...where }: WaitOptions): Promise<void> {
+  if (!('groupFile' in (await driverOptions(where)))) {
+    throw new DiasporaError('INVALID_ARGUMENT', 'say which group: --group-file FILE (or DIASPORA_GROUP_FILE)');
+  }
+  const driver = await openDriver({ ...where, waitFor: servers, connectTimeout: timeout });
   try {
     for (const server of driver.info.servers) await printLine(`${server.address} ${server.provider}`);
   } finally {
@@ -29,12 +25,10 @@ async function wait({ groupFile, servers, timeout, provider }: WaitOptions): Pro
 export function waitCommand(): Command {
   return new Command('wait')
     .description('Wait until a group has its servers and all of them answer; prints their addresses.')
-    .addOption(
-      new Option('--group-file <file>', 'group file of the servers').env('DIASPORA_GROUP_FILE').makeOptionMandatory(),
-    )
+    .option('--group-file <file>', 'group file of the servers (env: DIASPORA_GROUP_FILE, DIASPORA_CTL_DRIVER_OPTIONS)')
     .option('--servers <n>', 'so many servers', parsePositive, 1)
     .option('--timeout <ms>', 'how long to wait', parseCount, 60_000)
-    .option('--provider <name>', 'libfabric provider', 'auto')
+    .option('--provider <name>', 'libfabric provider (default: auto)')
     .addHelpText(
       'after',
       `

@@ -1,60 +1,13 @@
 /** The command line as a user meets it: real processes, real servers, exit codes and lines. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-
-const cli = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
-const place = mkdtempSync(join(tmpdir(), 'diaspora-cli-'));
-after(() => rmSync(place, { recursive: true, force: true }));
-
-interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
-  let text = '';
-  for await (const part of stream.setEncoding('utf8')) text += part;
-  return text;
-}
-
-function start(args: readonly string[]): ChildProcess {
-  const env = { ...process.env };
-  delete env['DIASPORA_GROUP_FILE'];
-  return spawn(process.execPath, [cli, ...args], { cwd: place, env, stdio: 'pipe' });
-}
-
-async function run(args: readonly string[], input = ''): Promise<Outcome> {
-  const child = start(args);
-  child.stdin!.end(input);
-  const [stdout, stderr] = await Promise.all([textOf(child.stdout!), textOf(child.stderr!), once(child, 'close')]);
-  return { code: child.exitCode, stdout, stderr };
-}
-
-function linesOf(text: string): string[] {
-  return text.split('\n').filter((line) => line !== '');
-}
-
-async function succeed(args: readonly string[], input = ''): Promise<string[]> {
-  const { code, stdout, stderr } = await run(args, input);
-  assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
-  return linesOf(stdout);
-}
-
-async function failInOneLine(args: readonly string[], pattern: RegExp, input = ''): Promise<void> {
-  const { code, stderr } = await run(args, input);
-  assert.equal(code, 1, stderr);
-  assert.equal(linesOf(stderr).length, 1, stderr);
-  assert.match(stderr, pattern);
-}
+import { failInOneLine, linesOf, type Outcome, place, run, start, succeed } from '../support/command-line.js';
 
 const commands = [
   'serve',
