@@ -11,10 +11,9 @@ import type { Consumer } from './consumer.js';
 import { type DataSelector, fullData } from './consumer-options.js';
 import { DiasporaError } from './errors.js';
 import type { Event, EventBatch } from './event.js';
-import type { Future } from './future.js';
 import { booleanOption, checkKeys, integerOption, invalidOption, stringOption } from './options.js';
 import type { Producer } from './producer.js';
-import type { EventId } from './producer-options.js';
+import { type Pushed, pushWhenReady } from './push-when-ready.js';
 import type { TopicHandle } from './topic-handle.js';
 
 /** Options of {@link forward}. `T`: the metadata of the source. */
@@ -45,10 +44,8 @@ const optionNames = ['name', 'data', 'dataSelector', 'keepPartition', 'signal', 
 const runsInFlightMax = 8;
 
 type Copied = Event<unknown, Buffer | undefined>;
-/** Not a future by itself: an async function that returned one would wait for it. */
-interface Pushed {
+interface PushedEvent extends Pushed {
   readonly event: Copied;
-  readonly stored: Future<EventId>;
 }
 
 class Forwarding {
@@ -67,7 +64,7 @@ class Forwarding {
 
   /** Pushes a run up to the first event that is refused, whose error it rejects with; or with one of an earlier run. */
   async take(run: EventBatch<unknown, Buffer | undefined>): Promise<void> {
-    const pushed: Pushed[] = [];
+    const pushed: PushedEvent[] = [];
     try {
       for (const event of run.events) pushed.push(await this.#push(event));
     } finally {
@@ -82,21 +79,12 @@ class Forwarding {
     await this.#last;
   }
 
-  /** Waits for room, also where others fill the target's driver. */
-  async #push(event: Copied): Promise<Pushed> {
-    const metadata = this.#metadataOf(event);
+  /** Rejects with what refuses the event at once: nothing behind it is pushed. */
+  async #push(event: Copied): Promise<PushedEvent> {
     const options = this.#keepPartition ? { partition: event.partition } : undefined;
-    for (;;) {
-      await this.#producer.ready;
-      const stored = this.#producer.push(metadata, event.data, options);
-      if (!stored.completed) return { event, stored };
-      try {
-        stored.wait(0);
-        return { event, stored };
-      } catch (error) {
-        if (!(error instanceof DiasporaError) || error.code !== 'QUEUE_FULL') throw error;
-      }
-    }
+    const { stored } = await pushWhenReady(this.#producer, this.#metadataOf(event), event.data, options);
+    if (stored.completed) stored.wait(0);
+    return { event, stored };
   }
 
   /** Text is taken over byte for byte where the source stores text. */
@@ -106,7 +94,7 @@ class Forwarding {
     return typeof metadata === 'string' ? JSON.stringify(metadata) : metadata;
   }
 
-  #acknowledgeLater(pushed: readonly Pushed[]): void {
+  #acknowledgeLater(pushed: readonly PushedEvent[]): void {
     if (pushed.length === 0) return;
     const before = this.#last;
     this.#last = (async (): Promise<void> => {

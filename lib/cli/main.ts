@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.js';
 import { consumeCommand } from './consume.js';
 import { consumerCommand } from './consumer.js';
+import { fifoCommand } from './fifo.js';
 import { forwardCommand } from './forward.js';
 import { infoCommand } from './info.js';
 import { produceCommand } from './produce.js';
@@ -33,6 +34,7 @@ const program = new Command('diaspora')
   .addCommand(consumeCommand())
   .addCommand(consumerCommand())
   .addCommand(forwardCommand())
+  .addCommand(fifoCommand())
   .addCommand(benchCommand())
   .addCommand(infoCommand())
   .addHelpText(

@@ -20,6 +20,7 @@ const commands = [
   'consumer lag',
   'consumer reset',
   'forward',
+  'fifo',
   'bench',
   'bench producer',
   'bench consumer',
