@@ -313,6 +313,7 @@ export class Driver {
     const local = { ...stagesOfProcess.get(entry.uuid), ...given };
     const stages = new Stages(await resolveStages(readStored(entry), local, this.#modules), schema);
     return new TopicHandle<unknown, never>({
+      driver: this,
       connection: this.#connection,
       entry,
       stages,

@@ -10,6 +10,7 @@ import {
   readPartitions,
   readStart,
 } from './consumer-options.js';
+import type { Driver } from './driver.js';
 import type { Connection } from './drivers/connection.js';
 import { DiasporaError } from './errors.js';
 import { checkName } from './names.js';
@@ -70,6 +71,7 @@ export interface Child {
 
 /** What a handle is made of. Internal. */
 export interface TopicParts {
+  readonly driver: Driver;
   readonly connection: Connection;
   readonly entry: NativeTopicEntry;
   readonly stages: Stages;
@@ -117,6 +119,11 @@ export class TopicHandle<Out = unknown, In = Out> {
   /** 32 hexadecimal digits; a topic that is deleted and created again has another. */
   get uuid(): string {
     return this.#parts.entry.uuid;
+  }
+
+  /** The driver that opened it. */
+  get driver(): Driver {
+    return this.#parts.driver;
   }
 
   /** Number of partitions. */

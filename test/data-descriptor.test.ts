@@ -85,7 +85,21 @@ test('a sub view is clamped to its parent', () => {
   assert.equal(whole.makeSubView(70, 200).size, 10);
   assert.equal(whole.makeSubView(80, 1).size, 0);
   assert.equal(whole.makeSubView(81, 1).size, 0);
+  assert.equal(DataDescriptor.whole(1024).makeSubView(900, 200).size, 124);
   assert.deepEqual(whole.makeSubView(0, 0).ranges(), []);
+});
+
+test('views of nothing are empty', () => {
+  const whole = DataDescriptor.whole(80);
+  const empty = [
+    whole.makeStridedView(0, 0, 4, 4),
+    whole.makeStridedView(0, 4, 0, 4),
+    whole.makeUnstructuredView([]),
+    whole.makeUnstructuredView([[5, 0]]),
+    DataDescriptor.empty().makeSubView(3, 4),
+    DataDescriptor.whole(0),
+  ];
+  for (const view of empty) assert.deepEqual([view.size, view.ranges()], [0, []]);
 });
 
 test('the gap behind the last block does not count', () => {

@@ -175,6 +175,19 @@ test('servers of a group wait for each other, write their ready files, and scrip
   assert.deepEqual(await once(lonely, 'exit'), [0, null]);
 });
 
+test('topic create and list: none, several, one that is there already, and what is missing', async () => {
+  const where = ['--data', 'several'];
+  assert.deepEqual(await succeed(['topic', 'list', ...where]), []);
+  for (const name of ['b', 'a']) {
+    assert.deepEqual(await succeed(['topic', 'create', name, '--topic.num_partitions', '2', ...where]), [
+      `created ${name}: 2 partitions, sync`,
+    ]);
+  }
+  await failInOneLine(['topic', 'create', 'a', ...where], /\[TOPIC_EXISTS\]/);
+  assert.deepEqual(await succeed(['topic', 'list', ...where]), ['a', 'b']);
+  assert.equal((await run(['topic', 'create', ...where])).code, 2);
+});
+
 test('topic create takes stages by name, by file and by dotted options; describe shows them', async () => {
   const data = join(place, 'staged');
   writeFileSync(

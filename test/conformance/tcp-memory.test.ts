@@ -1,4 +1,6 @@
 import { backends } from '../support/backends.js';
+import { referenceConformance } from './reference.js';
 import { conformance } from './suite.js';
 
 conformance(backends.tcpMemory);
+referenceConformance(backends.tcpMemory);

@@ -484,3 +484,46 @@ test('wildcards of many stars end on long texts', () => {
   checkRow({ pattern: { a: [{ wildcard: `*${long}*` }] }, yes: [], no: [{ a: text }] });
   checkRow({ pattern: { a: [{ wildcard: `*${long}*` }] }, yes: [{ a: text + long + text }], no: [] });
 });
+
+test('a pattern of thirty fields accepts the document that satisfies them all, and no other', () => {
+  const kinds: [unknown, unknown, unknown][] = [
+    ['text', 'text', 'other'],
+    [[1, 2, 3], 2, 4],
+    [[null], null, 0],
+    [[true, false], false, 'false'],
+    [[{ prefix: 'run-' }], 'run-7', 'walk-7'],
+    [[{ prefix: { 'equals-ignore-case': 'RUN-' } }], 'run-7', '7'],
+    [[{ suffix: '.h5' }], 'scan.h5', 'scan.tif'],
+    [[{ suffix: { 'equals-ignore-case': '.H5' } }], 'scan.h5', 'h5'],
+    [[{ 'equals-ignore-case': 'Beam' }], 'bEAM', 'beams'],
+    [[{ 'anything-but': 'idle' }], 'busy', 'idle'],
+    [[{ 'anything-but': ['idle', 'off'] }], 'busy', 'off'],
+    [[{ 'anything-but': { prefix: 'i' } }], 'busy', 'idle'],
+    [[{ numeric: ['=', 4] }], 4.0, 5],
+    [[{ numeric: ['>', 0, '<=', 5] }], 5, 0],
+    [[{ exists: true }], 'here', undefined],
+    [[{ exists: false }], undefined, 'here'],
+    [[{ wildcard: 'a*c*' }], 'a.b.c.d', 'b.c'],
+    [[{ prefix: 'x' }, { suffix: 'z' }], 'yz', 'y'],
+    [[{ exists: false }, { numeric: ['<', 1] }], 0, 2],
+    [{ inner: [1] }, { inner: 1 }, { inner: 2 }],
+    [{ inner: { leaf: [{ exists: true }] } }, { inner: { leaf: 0 } }, { inner: {} }],
+    [{ 'a.b': ['x'] }, { a: { b: 'x' } }, { a: 'x' }],
+    [[{ cidr: '10.0.0.0/8' }], '10.1.2.3', '11.1.2.3'],
+    [[-1.5], -1.5, 1.5],
+    [['ä'], 'ä', 'a'],
+    [[{ wildcard: '*' }], '', 1],
+    [[{ numeric: ['>=', -1, '<', 1] }], -1, 1],
+    [['x', { prefix: 'y' }], 'yes', 'no'],
+    [[{ 'anything-but': [1, 'one'] }], null, 1],
+    [[''], '', ' '],
+  ];
+  const fields = kinds.map((_, index) => `field${index}`);
+  const object = (column: 0 | 1): Record<string, unknown> =>
+    Object.fromEntries(kinds.map((kind, index) => [fields[index], kind[column]]));
+  const matches = compileEventBridge(object(0));
+  assert.equal(matches(object(1)), true);
+  kinds.forEach(([pattern, , other], index) => {
+    assert.equal(matches({ ...object(1), [fields[index] as string]: other }), false, inspect(pattern));
+  });
+});
