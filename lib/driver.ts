@@ -25,9 +25,10 @@ import {
 } from './options.js';
 import { type LogLine, runtime } from './runtime.js';
 import type { JsonSchemaType, TypedJsonSchema } from './stages/schema-type.js';
+import { stageSetup } from './stages/stage-setup.js';
 import { localStages, resolveStages, Stages, type StoredStages, storedStages } from './stages/stages.js';
 import type { JsonSchema, StageOptions } from './stages/types.js';
-import { ThreadPool } from './thread-pool.js';
+import { ThreadPool, type ThreadPoolOptions } from './thread-pool.js';
 import { type Child, type Durability, type PartitionManager, TopicHandle } from './topic-handle.js';
 
 /** Options of every kind of driver. */
@@ -186,12 +187,14 @@ function readStored(entry: NativeTopicEntry): StoredStages {
 
 /** The way to topics. Made by {@link Driver.open}. */
 export class Driver {
-  /** Stages run on the caller's thread. */
+  /** Without threads: stages run on the caller's thread. What producers have that are not given a pool. */
   readonly defaultThreadPool: ThreadPool = new ThreadPool(0);
   readonly #connection: Connection;
   readonly #catalogue: Catalogue;
   readonly #defaultManager: PartitionManager;
   readonly #modules: readonly string[];
+  /** Those with threads; closed with the driver. */
+  readonly #pools = new Set<ThreadPool>();
   readonly #children = new Set<WeakRef<Child>>();
   /** Takes out the children that were collected. Holds no closure, which would hold the child. */
   readonly #collected = new FinalizationRegistry<WeakRef<Child>>((child) => this.#children.delete(child));
@@ -311,12 +314,15 @@ export class Driver {
     const { schema, ...given } = checkKeys('openTopic', options as OpenTopicOptions<never> | undefined, openNames);
     const entry = await this.#catalogue.find(name);
     const local = { ...stagesOfProcess.get(entry.uuid), ...given };
-    const stages = new Stages(await resolveStages(readStored(entry), local, this.#modules), schema);
+    const resolved = await resolveStages(readStored(entry), local, this.#modules);
+    const stages = new Stages(resolved, schema);
+    const { partitions } = entry;
     return new TopicHandle<unknown, never>({
       driver: this,
       connection: this.#connection,
       entry,
       stages,
+      setup: stageSetup({ resolved, schema, directories: this.#modules, topic: name, partitions }),
       requireOpen: () => this.#requireOpen(),
       adopt: (child) => this.#adopt(child),
     });
@@ -342,9 +348,15 @@ export class Driver {
     await this.#catalogue.delete(name);
   }
 
-  /** A thread pool of `threads` workers. Accepted everywhere; stages run on the caller's thread for now. */
-  makeThreadPool(threads: number): ThreadPool {
-    return new ThreadPool(threads);
+  /**
+   * A thread pool of at most `threads` workers (0 to 1024; 0: the caller's thread), which start when a producer that was
+   * given the pool has work for them. It is closed with the driver. Throws INVALID_ARGUMENT, INVALID_STATE.
+   */
+  makeThreadPool(threads: number, options?: ThreadPoolOptions): ThreadPool {
+    this.#requireOpen();
+    const pool = new ThreadPool(threads, options);
+    if (threads > 0) this.#pools.add(pool);
+    return pool;
   }
 
   /**
@@ -371,7 +383,7 @@ export class Driver {
       this.#state = 'destroyed';
       for (const child of this.#livingChildren()) child.destroy();
     }
-    return this.#connection.close();
+    return this.#endAll();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -379,12 +391,18 @@ export class Driver {
   }
 
   async #close(): Promise<void> {
-    if (this.#state === 'destroyed') return this.#connection.close();
+    if (this.#state === 'destroyed') return this.#endAll();
     this.#state = 'closing';
     const results = await Promise.allSettled(this.#livingChildren().map((child) => child.close()));
-    await this.#connection.close();
+    await this.#endAll();
     if (this.#state === 'closing') this.#state = 'closed';
     for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /** Its producers have ended, so that what its pools still do is for those of other drivers, or for nobody. */
+  async #endAll(): Promise<void> {
+    await Promise.all([...this.#pools].map((pool) => (this.#state === 'destroyed' ? pool.destroy() : pool.close())));
+    await this.#connection.close();
   }
 
   #livingChildren(): Child[] {

@@ -53,7 +53,7 @@ export type {
   Validator,
   ValidatorFunction,
 } from './stages/types.js';
-export { ThreadPool } from './thread-pool.js';
+export { ThreadPool, type ThreadPoolOptions } from './thread-pool.js';
 export {
   type ConsumerDescription,
   type ConsumerPosition,

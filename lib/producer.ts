@@ -4,7 +4,7 @@
  * A push validates, chooses a partition, serializes, and makes one native call that copies the text (and small data)
  * into the open batch of that partition. Batches are sealed by the core when they are full, and at once when adaptive
  * and nothing of the partition is in flight; by this class at the end of the turn, when a batch is acknowledged, on
- * flush, close and wait.
+ * flush, close and wait. With a thread pool stages run in its workers; staged-pushes.ts has the events meanwhile.
  *
  * States: open -> closing (close() was called; drains) -> closed; destroy() -> destroyed from any of them. Pushes are
  * accepted in `open` only. Thread: the environment that made it. Invariant: each push's future settles exactly once.
@@ -17,12 +17,15 @@ import type { NativeError, NativeProducer } from './native.js';
 import type { Ordering } from './ordering.js';
 import type { EventId, ProducerSettings, PushOptions } from './producer-options.js';
 import type { BatchSink, Runtime } from './runtime.js';
+import { type StagedBytes, type StagedOwner, type StagedPush, StagedPushes, type StoredAt } from './staged-pushes.js';
 import { checkJsonOutline, encodeJson, parseJson } from './stages/json.js';
+import type { StageOutcome } from './stages/run-stages.js';
+import type { StageSetup } from './stages/stage-setup.js';
 import type { Stages } from './stages/stages.js';
 import type { EventData, PartitionSelectorFunction } from './stages/types.js';
 import type { ThreadPool } from './thread-pool.js';
 
-/** Pushed and not yet acknowledged. */
+/** Pushed and not yet acknowledged; events and bytes also of what is still in its stages. */
 export interface Pending {
   readonly events: number;
   readonly batches: number;
@@ -54,8 +57,11 @@ export interface ProducerParts {
   /** Undefined: the default. */
   readonly selector: PartitionSelectorFunction<unknown> | undefined;
   readonly settings: ProducerSettings;
-  /** Pending bytes above which the producer is not ready. */
-  readonly readyBytes: number;
+  /** What workers need to run the stages; undefined: they run on the caller's thread. */
+  readonly setup: StageSetup | undefined;
+  /** Of the driver. */
+  readonly stagedBytes: StagedBytes;
+  readonly pendingBytesMax: number;
   readonly onClosed: () => void;
 }
 
@@ -70,6 +76,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   readonly #textOnly: boolean;
   /** Text is not looked at. */
   readonly #raw: boolean;
+  /** Pushes whose stages run in workers; undefined: none do. */
+  readonly #staged: StagedPushes | undefined;
   #state: State = 'open';
   #nextPartition = 0;
   /** Per partition: the batch begun last. */
@@ -103,6 +111,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#fixed = !parts.settings.batchSize.isAdaptive;
     this.#textOnly = parts.stages.textOnly && !parts.settings.checkJson;
     this.#raw = parts.stages.raw;
+    this.#staged = this.#makeStaged();
     for (let i = 0; i < parts.partitions; i += 1) {
       this.#queues.push([]);
       this.#oldest.push(1);
@@ -155,13 +164,15 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     if (this.#state === 'closed' || this.#state === 'destroyed') return { events: 0, batches: 0, bytes: 0 };
     this.#parts.runtime.drain();
     const [events, batches, bytes] = this.#native.pending();
-    return { events, batches, bytes };
+    if (this.#staged === undefined) return { events, batches, bytes };
+    return { events: events + this.#staged.events, batches, bytes: bytes + this.#staged.bytes };
   }
 
   /**
    * Resolves when more should be pushed: no partition has more than maxNumBatches batches in flight besides the one that
-   * fills, and less than half of the driver's `pendingBytesMax` is pending. Never rejects. `push` may be called all the
-   * same until the hard limit rejects with QUEUE_FULL.
+   * fills, less than half of the driver's `pendingBytesMax` is pending, and no more than 1024 events for each thread of
+   * the pool are in stages. Never rejects. `push` may be called all the same until the hard limit rejects with
+   * QUEUE_FULL.
    */
   get ready(): Promise<void> {
     if (this.#ready !== undefined) return this.#ready.promise;
@@ -171,7 +182,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       resolve = settle;
     });
     this.#ready = { promise, resolve };
-    if (this.#outstanding === 0) setTimeout(() => this.#becomeReady(), refusalPauseMs);
+    if (!this.#isPending()) setTimeout(() => this.#becomeReady(), refusalPauseMs);
     return promise;
   }
 
@@ -185,7 +196,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
    *
    * The future rejects, and nothing is stored, with INVALID_METADATA, INVALID_DATA, INVALID_PARTITION, EVENT_TOO_LARGE,
    * QUEUE_FULL (retryable: wait for `ready`), INVALID_STATE (not open), or with what made its batch fail, for example
-   * CONNECTION_LOST, NO_SPACE, TOPIC_DELETED.
+   * CONNECTION_LOST, NO_SPACE, TOPIC_DELETED. With a thread pool also with TIMEOUT (stages that take too long), ABORTED
+   * and RESOURCE_EXHAUSTED (a stage that ends its worker, or exhausts the worker's memory).
    */
   push(metadata: In | string, data?: EventData, options?: PushOptions): Future<EventId> {
     try {
@@ -233,6 +245,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     for (const queue of this.#queues) {
       for (const batch of queue) this.#settle(batch, 0, error);
     }
+    this.#staged?.abort(error);
     this.#end();
   }
 
@@ -267,7 +280,53 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     if (this.#fixed && this.#unsealed.has(batch.partition)) this.#scheduleTurn();
   }
 
+  #makeStaged(): StagedPushes | undefined {
+    const { setup, settings, stages, selector, partitions, runtime, stagedBytes, pendingBytesMax } = this.#parts;
+    const { threadPool, ordering } = settings;
+    if (setup === undefined || threadPool?.stagePool === undefined) return undefined;
+    const select = setup.selects ? selector : undefined;
+    const owner: StagedOwner = {
+      pendingBytes: () => this.#native.pending()[2],
+      store: (push, outcome) => this.#store(push, outcome, setup.selects),
+      failed: (thrown) => this.#failed(thrown),
+      left: () => this.#someLeftStages(),
+    };
+    return new StagedPushes(owner, {
+      pool: threadPool.stagePool,
+      threads: threadPool.threads,
+      setup,
+      run: { stages, select, partitions, mayChange: setup.mayChange },
+      ordering,
+      runtime,
+      stagedBytes,
+      pendingBytesMax,
+    });
+  }
+
+  /** Puts what comes out of the stages into a batch. Throws what refuses it, in the order of the stages. */
+  #store({ wish, text, data }: StagedPush, outcome: StageOutcome, isSelected: boolean): StoredAt {
+    const requested = wish as number | undefined;
+    // Without metadata: a selector of this thread goes by the events' number alone.
+    const partition = isSelected ? this.#selected(outcome, requested) : this.#select(undefined, requested);
+    if (outcome.step !== undefined) throw outcome.thrown;
+    const index = this.#nativePush(partition, outcome.stored ?? text, data);
+    return { batch: this.#batchOf(partition, index, data), index };
+  }
+
+  /** The partition that a worker has selected. */
+  #selected({ step, thrown, partition }: StageOutcome, requested: number | undefined): number {
+    if (requested !== undefined) this.#checkRequest(requested);
+    if (step === 'selector') throw thrown;
+    return this.#checkPartition(partition);
+  }
+
+  #someLeftStages(): void {
+    this.#refused = false;
+    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
+  }
+
   #pushThroughStages(metadata: unknown, data: EventData | undefined, requested: number | undefined): Future<EventId> {
+    if (this.#staged !== undefined) return this.#staged.push(metadata, data, requested);
     const { stages } = this.#parts;
     const given = typeof metadata === 'string' ? parseJson(metadata) : metadata;
     const value = stages.validate(given, data);
@@ -279,9 +338,14 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   #append(partition: number, stored: string | Uint8Array, data: EventData | undefined): Future<EventId> {
     const index = this.#nativePush(partition, stored, data);
+    return new Future<EventId>(this.#batchOf(partition, index, data), index);
+  }
+
+  /** The batch that has taken the event pushed last, as number `index`. */
+  #batchOf(partition: number, index: number, data: EventData | undefined): Batch {
     const batch = index === 0 ? this.#begin(partition) : (this.#current[partition] as Batch);
     if (data !== undefined) batch.pin(data);
-    return new Future<EventId>(batch, index);
+    return batch;
   }
 
   /** The core has begun a batch: its event 0 was just pushed. */
@@ -358,16 +422,27 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   #flush(): Completion<void> {
     this.#parts.runtime.drain();
+    const completion = new Completion<void>();
+    if (this.#staged === undefined) this.#flushBatches(completion);
+    else this.#staged.afterThese(() => this.#flushBatches(completion));
+    return completion;
+  }
+
+  /** Everything before the flush is in batches. */
+  #flushBatches(completion: Completion<void>): void {
+    if (this.#state === 'destroyed') {
+      completion.reject(this.#error('ABORTED', 'the producer was destroyed'));
+      return;
+    }
     this.#native.seal(-1);
     this.#unsealed.clear();
     let remaining = 0;
     for (const queue of this.#queues) for (const batch of queue) if (!batch.settled) remaining += 1;
     const errors = this.#unreported;
     this.#unreported = [];
-    const flush: PendingFlush = { sequence: this.#sequence, remaining, errors, completion: new Completion<void>() };
+    const flush: PendingFlush = { sequence: this.#sequence, remaining, errors, completion };
     if (remaining === 0) settleFlush(flush);
     else this.#flushes.push(flush);
-    return flush.completion;
   }
 
   async #close(): Promise<void> {
@@ -411,7 +486,13 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   #isOverloaded(): boolean {
     if (this.#state === 'closed' || this.#state === 'destroyed') return false;
-    return this.#refused || this.#backedUp > 0 || this.#native.pending()[2] > this.#parts.readyBytes;
+    if (this.#refused || this.#backedUp > 0 || this.#staged?.isOverloaded === true) return true;
+    return this.#native.pending()[2] + (this.#staged?.bytes ?? 0) > this.#parts.pendingBytesMax / 2;
+  }
+
+  /** Something will happen that looks at `ready` again. */
+  #isPending(): boolean {
+    return this.#outstanding > 0 || (this.#staged?.events ?? 0) > 0;
   }
 
   #becomeReady(): void {
@@ -451,10 +532,15 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   }
 
   #refuse(thrown: unknown): Future<EventId> {
+    return Completion.failed(this.#failed(thrown));
+  }
+
+  /** Notes that a push has failed. */
+  #failed(thrown: unknown): DiasporaError {
     const error = fromNative(thrown, { topic: this.topic });
     if (error.code === 'QUEUE_FULL') this.#refused = true;
     this.#record(error);
-    return Completion.failed(error);
+    return error;
   }
 
   #record(error: DiasporaError): void {

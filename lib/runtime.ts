@@ -2,7 +2,7 @@
  * The runtime: one per environment (main thread or worker); the only receiver of the core's completions.
  *
  * It hands completions to requests, producers, consumers and drivers, counts what must keep the event loop alive, and
- * blocks the thread for `Future.wait`. Internal; what it calls only settles state and resolves promises.
+ * blocks the thread for `Future.wait`, which takes in the results of stages in workers as well. Internal; what it calls only settles state and resolves promises.
  *
  * Invariants: a request is completed exactly once; sinks that have nothing pending are held weakly or not at all, so
  * that a forgotten producer, consumer or driver can be collected; the loop is kept alive exactly while `holds` > 0.
@@ -16,6 +16,7 @@ import {
   type NativeBinding,
   type NativeError,
 } from './native.js';
+import { stageWork } from './stages/stage-work.js';
 
 /** A producer's side of batch completions. */
 export interface BatchSink {
@@ -50,6 +51,8 @@ interface PendingRequest {
 
 /** Most milliseconds of one native wait; longer waits are made of several, so that no 32-bit timer is exceeded. */
 const waitSliceMs = 2 ** 30;
+/** While workers run stages, a wait sleeps until they tell something, and looks so often whether the core has. */
+const stageSliceMs = 1;
 
 function isNativeError(payload: unknown): payload is NativeError {
   return typeof payload === 'object' && payload !== null && 'code' in payload && 'message' in payload;
@@ -140,7 +143,9 @@ export class Runtime {
   /** Takes in what has completed, without waiting for the event loop. */
   drain(): void {
     this.#settleStartFailures();
-    if (!this.#draining) this.binding.drain();
+    if (this.#draining) return;
+    this.binding.drain();
+    stageWork.receive();
   }
 
   /**
@@ -154,11 +159,13 @@ export class Runtime {
     const deadline = ms < 0 ? Infinity : performance.now() + ms;
     for (;;) {
       this.#settleStartFailures();
+      stageWork.receive();
       if (isSettled()) return true;
       if (this.binding.drain()) continue;
       const left = deadline - performance.now();
       if (left <= 0) return false;
-      this.binding.waitForCompletions(Math.min(Math.ceil(left), waitSliceMs));
+      if (stageWork.isBusy) stageWork.wait(Math.min(left, stageSliceMs));
+      else this.binding.waitForCompletions(Math.min(Math.ceil(left), waitSliceMs));
     }
   }
 

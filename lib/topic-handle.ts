@@ -18,6 +18,7 @@ import type { NativePartitionStatus, NativeProducer, NativeTopicEntry } from './
 import { invalidOption } from './options.js';
 import { Producer } from './producer.js';
 import { type ProducerOptions, producerSettings } from './producer-options.js';
+import type { StageSetup } from './stages/stage-setup.js';
 import type { StageConfig, Stages } from './stages/stages.js';
 import type { EventData } from './stages/types.js';
 
@@ -75,6 +76,8 @@ export interface TopicParts {
   readonly connection: Connection;
   readonly entry: NativeTopicEntry;
   readonly stages: Stages;
+  /** For workers; undefined: the stages run on the caller's thread. */
+  readonly setup: StageSetup | undefined;
   /** INVALID_STATE when the driver is no longer open. */
   readonly requireOpen: () => void;
   /** Lets the driver close a child; what is returned takes it out again. */
@@ -156,7 +159,7 @@ export class TopicHandle<Out = unknown, In = Out> {
 
   /** Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_STATE. */
   producer(options?: ProducerOptions): Producer<In> {
-    const { connection, entry, stages, requireOpen, adopt } = this.#parts;
+    const { connection, entry, stages, setup, requireOpen, adopt } = this.#parts;
     requireOpen();
     const settings = producerSettings(options);
     stages.require(entry.name, ['validator', 'partitionSelector', 'serializer']);
@@ -176,7 +179,9 @@ export class TopicHandle<Out = unknown, In = Out> {
       stages,
       selector,
       settings,
-      readyBytes: connection.settings.pendingBytesMax / 2,
+      setup,
+      stagedBytes: connection.stagedBytes,
+      pendingBytesMax: connection.settings.pendingBytesMax,
       onClosed: () => release(),
     });
     release = adopt(new WeakRef(producer));

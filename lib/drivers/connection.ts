@@ -19,6 +19,7 @@ import type {
 } from '../native.js';
 import { type Endpoint, formatEndpoint } from '../options.js';
 import { type ConnectionSink, type Runtime, registerWeakly, unregister } from '../runtime.js';
+import type { StagedBytes } from '../staged-pushes.js';
 
 /** Options that both kinds of driver have, read and checked. */
 export interface ConnectionSettings {
@@ -63,6 +64,8 @@ export class Connection implements ConnectionSink {
   readonly runtime: Runtime;
   readonly kind: ConnectionKind;
   readonly settings: ConnectionSettings;
+  /** Of events whose stages run in workers: the core does not know them yet. */
+  readonly stagedBytes: StagedBytes = { bytes: 0 };
   readonly #native: NativeDriver;
   readonly #id: number;
   readonly #servers: KnownServer[];

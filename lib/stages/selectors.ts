@@ -110,13 +110,20 @@ function stickySelector(config: Record<string, unknown>): SelectorFactory {
 interface BuiltIn {
   readonly make: (config: Record<string, unknown>) => SelectorFactory;
   readonly keys: readonly string[];
+  /** It goes by how many events it has seen, and never by their metadata. */
+  readonly counts?: boolean;
 }
 
 const builtIns: Readonly<Record<string, BuiltIn>> = {
   hash: { make: hashSelector, keys: ['path'] },
   range: { make: rangeSelector, keys: ['path', 'bounds', 'minimum', 'maximum'] },
-  sticky: { make: stickySelector, keys: ['events'] },
+  sticky: { make: stickySelector, keys: ['events'], counts: true },
 };
+
+/** Whether it is a built-in selector that keeps count, and so has to see every event of its producer in turn. */
+export function selectsByState({ type }: { readonly type: string }): boolean {
+  return Object.hasOwn(builtIns, type) && builtIns[type]?.counts === true;
+}
 
 /** The built-in selector that `config` names. INVALID_ARGUMENT when there is none, or its configuration is wrong. */
 export function builtInSelector(config: Record<string, unknown>): SelectorFactory {

@@ -3,7 +3,8 @@
  *
  * Built-in stages and modules are stored with the topic as configuration, so that every process applies the same.
  * Functions and objects cannot be stored: they hold in the process that gave them, and the topic remembers only that
- * there is one. Thread: the caller's. Only resolveStages() does I/O: it loads modules.
+ * there is one. Thread: the producer's or consumer's, or a worker of a thread pool, which resolves and compiles the stored
+ * stages once more for itself. Only resolveStages() does I/O: it loads modules.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { DiasporaError, wrapError } from '../errors.js';
@@ -61,7 +62,7 @@ export function localStages(stored: StoredStages, given: StageOptions<never>): S
 }
 
 /** A stage ready to be compiled: its configuration, or what a module or this process gave. */
-interface Resolved {
+export interface ResolvedStage {
   readonly config: StageConfig;
   /** Undefined for built-in stages, and for those that this process lacks. */
   readonly given: unknown;
@@ -69,14 +70,14 @@ interface Resolved {
   readonly lack?: DiasporaError;
 }
 
-export type ResolvedStages = Readonly<Record<StageName, Resolved>>;
+export type ResolvedStages = Readonly<Record<StageName, ResolvedStage>>;
 
 function foreign(name: StageName): DiasporaError {
   const advice = `the topic's ${name} is a function of the process that created it; give it to openTopic`;
   return new DiasporaError('INVALID_STATE', advice);
 }
 
-async function resolveModule(config: StageConfig, directories: readonly string[]): Promise<Resolved> {
+async function resolveModule(config: StageConfig, directories: readonly string[]): Promise<ResolvedStage> {
   try {
     return { config, given: await loadModuleStage(config, directories) };
   } catch (error) {
@@ -93,7 +94,7 @@ export async function resolveStages(
   local: StageOptions<never>,
   directories: readonly string[],
 ): Promise<ResolvedStages> {
-  const resolve = async (name: StageName): Promise<Resolved> => {
+  const resolve = async (name: StageName): Promise<ResolvedStage> => {
     const config = stored[name];
     if (config.type === 'local') {
       return local[name] === undefined
@@ -114,11 +115,11 @@ export async function resolveStages(
   return { validator, partitionSelector, serializer };
 }
 
-function readyValidator({ config, given }: Resolved): Validate {
+function readyValidator({ config, given }: ResolvedStage): Validate {
   return compileValidator(given ?? config);
 }
 
-function readySelector({ config, given }: Resolved): SelectorFactory {
+function readySelector({ config, given }: ResolvedStage): SelectorFactory {
   if (given === undefined) return builtInSelector(config);
   const select = typeof given === 'function' ? given : isObject(given) ? given['select'] : undefined;
   if (typeof select !== 'function') throw invalidOption('partitionSelector', 'a function or { select }', given);
@@ -134,14 +135,14 @@ function readySelector({ config, given }: Resolved): SelectorFactory {
   };
 }
 
-function readySerializer({ config, given }: Resolved): ReadySerializer | undefined {
+function readySerializer({ config, given }: ResolvedStage): ReadySerializer | undefined {
   if (given === undefined) return builtInSerializer(config);
   if (!isObject(given)) throw invalidOption('serializer', 'an object with serialize and deserialize', given);
   return givenSerializer(given);
 }
 
 /** Compiles a stage; undefined for the default and for one that this process lacks. */
-function ready<T>(stage: Resolved, compile: (stage: Resolved) => T): T | undefined {
+function ready<T>(stage: ResolvedStage, compile: (stage: ResolvedStage) => T): T | undefined {
   return stage.config.type === 'default' || stage.lack !== undefined ? undefined : compile(stage);
 }
 
