@@ -181,6 +181,8 @@ export class StagedPushes {
   #marks: Mark[] = [];
   #pushes = 0;
   #bytes = 0;
+  /** What the core has of this producer, at most: it is asked only when that matters. */
+  #coreBytes = 0;
 
   constructor(owner: StagedOwner, parts: StagedParts) {
     this.#owner = owner;
@@ -255,7 +257,8 @@ export class StagedPushes {
   #enter(fields: PushFields): StagedPush {
     const { stagedBytes, pendingBytesMax, runtime } = this.#parts;
     const bytes = entryBytes + fields.bytes + sizeOf(fields.data);
-    const pending = stagedBytes.bytes + this.#owner.pendingBytes();
+    if (stagedBytes.bytes + this.#coreBytes + bytes > pendingBytesMax) this.#coreBytes = this.#owner.pendingBytes();
+    const pending = stagedBytes.bytes + this.#coreBytes;
     if (pending > 0 && pending + bytes > pendingBytesMax) {
       throw new DiasporaError('QUEUE_FULL', `more than ${pendingBytesMax} bytes are pending`);
     }
@@ -283,6 +286,7 @@ export class StagedPushes {
     try {
       const { batch, index } = this.#owner.store(push, push.outcome as StageOutcome);
       push.stored(batch, index);
+      this.#coreBytes += push.bytes;
     } catch (thrown) {
       this.#reject(push, thrown);
       return;

@@ -34,7 +34,9 @@ export interface GroupMessage {
   readonly kind: 'group';
   readonly setup: number;
   readonly slot: number;
-  readonly texts: readonly string[];
+  /** The texts of all, one behind the other, and where each ends: one long string is cheaper to send than many. */
+  readonly text: string;
+  readonly ends: Int32Array;
   /** Whether the text is what was pushed; missing where that makes no difference. */
   readonly isVerbatim?: readonly boolean[];
   /** Partitions asked for; missing where none was, or the caller's thread selects. */

@@ -161,11 +161,13 @@ export class StageThread {
     this.#sent += 1;
     Atomics.store(this.#claims, slot, 0);
     this.groups.push({ slot, source, jobs, reported: 0, claimed: undefined });
+    let end = 0;
     this.#post({
       kind: 'group',
       setup: setup.id,
       slot,
-      texts: jobs.map(({ text }) => text),
+      text: jobs.map(({ text }) => text).join(''),
+      ends: Int32Array.from(jobs, ({ text }) => (end += text.length)),
       ...(setup.mayChange && { isVerbatim: jobs.map(({ isVerbatim }) => isVerbatim) }),
       ...(setup.selects && jobs.some(({ requested }) => requested !== undefined)
         ? { requested: jobs.map(({ requested }) => requested) }

@@ -110,7 +110,7 @@ function runOne(run: StageRun | { readonly failure: unknown }, message: GroupMes
     part.add(undefined, undefined);
     return;
   }
-  const text = message.texts[index] as string;
+  const text = message.text.slice(index === 0 ? 0 : message.ends[index - 1], message.ends[index]);
   const outcome = runStages(run, {
     read: () => parseJson(text),
     text,
@@ -129,7 +129,7 @@ function runGroup(message: GroupMessage): void {
   let part = new Part(selects);
   for (;;) {
     const index = Atomics.add(claims, message.slot, 1);
-    if (index >= message.texts.length) break;
+    if (index >= message.ends.length) break;
     if (part.count > 0 && part.isDue) {
       part.tell(false);
       part = new Part(selects);
