@@ -15,10 +15,7 @@ import {
   type TopicHandle,
 } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
-import { type Numbered, newTopic, pullAll } from './suite.js';
-
-/** Fails a test that would hang; no bound on speed. */
-const watchdog = { timeout: 120_000 };
+import { type Numbered, newTopic, pullAll, watchdog } from './kit.js';
 
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, n) => n);
