@@ -4,8 +4,9 @@
  * Every server keeps its own durable list of entries; a topic's entry is on the arbiter (the server of lowest index,
  * which decides about names) and on every server that owns a partition. Creating: `creating` on the arbiter reserves the
  * name; `active` on the owners makes the partitions; `active` on the arbiter makes it visible. Deleting: `deleting` on
- * the arbiter hides it; the owners remove their parts; the arbiter its entry.
- * Invariant: a topic is visible if and only if the arbiter's entry is active, so a crash between any two steps leaves
+ * the arbiter hides it; the owners remove their parts; the arbiter its entry. Completing: `complete` on the owners, which
+ * then take no more events; `complete` on the arbiter. Completing again repairs what a crash between them left.
+ * Invariant: a topic is visible if and only if the arbiter's entry is active or complete, so a crash between any two steps leaves
  * the name either free or taken; whoever creates a name that such a crash left behind cleans it up first.
  */
 import { randomBytes } from 'node:crypto';
@@ -37,6 +38,10 @@ function firstServer(name: string, servers: number): number {
   let hash = 2166136261;
   for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 16777619) >>> 0;
   return hash % servers;
+}
+
+function isVisible({ state }: NativeTopicEntry): boolean {
+  return state === 'active' || state === 'complete';
 }
 
 export class Catalogue {
@@ -71,21 +76,21 @@ export class Catalogue {
     return entry;
   }
 
-  /** The active topic of that name. TOPIC_NOT_FOUND when there is none. */
+  /** The visible topic of that name. TOPIC_NOT_FOUND when there is none. */
   async find(name: string): Promise<NativeTopicEntry> {
-    const entry = (await this.#entries(name)).find(({ state }) => state === 'active');
+    const entry = (await this.#entries(name)).find(isVisible);
     if (entry === undefined) throw notFound(name);
     return entry;
   }
 
   async exists(name: string): Promise<boolean> {
-    return (await this.#entries(name)).some(({ state }) => state === 'active');
+    return (await this.#entries(name)).some(isVisible);
   }
 
-  /** Active topics, by name. */
+  /** Visible topics, by name. */
   async list(): Promise<NativeTopicEntry[]> {
     const entries = await this.#connection.topicList(arbiter, '');
-    return entries.filter(({ state }) => state === 'active').sort((a, b) => (a.name < b.name ? -1 : 1));
+    return entries.filter(isVisible).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** Removes the topic and its events. TOPIC_NOT_FOUND when there is none. */
@@ -95,6 +100,14 @@ export class Catalogue {
     await this.#remove(entry);
   }
 
+  /** The topic takes no more events. Also where it is complete already: an owner may have missed it. */
+  async complete(name: string): Promise<void> {
+    const entry: NativeTopicEntry = { ...(await this.find(name)), state: 'complete' };
+    const owners = this.#owners(entry).filter((server) => server !== arbiter);
+    await Promise.all(owners.map((server) => this.#connection.topicPut(server, entry)));
+    await this.#connection.topicPut(arbiter, entry);
+  }
+
   async #entries(name: string): Promise<NativeTopicEntry[]> {
     return (await this.#connection.topicList(arbiter, name)).filter((entry) => entry.name === name);
   }
@@ -102,7 +115,7 @@ export class Catalogue {
   /** Removes what a crashed create or delete left of the name. */
   async #clearName(name: string): Promise<void> {
     const entries = await this.#entries(name);
-    if (entries.some(({ state }) => state === 'active')) throw exists(name);
+    if (entries.some(isVisible)) throw exists(name);
     for (const entry of entries) await this.#remove(entry);
   }
 

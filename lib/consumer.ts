@@ -75,6 +75,12 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   /** Errors of single partitions, each to be told once, behind the events that came before it. */
   #partitionErrors: DiasporaError[] = [];
   readonly #failedPartitions = new Set<number>();
+  /** Partitions of a complete topic whose last event was delivered. */
+  readonly #endedPartitions = new Set<number>();
+  /** Per partition: how often it was told to go on elsewhere. */
+  readonly #seeks = new Map<number, number>();
+  /** While it was open. */
+  #completed = false;
   /** Why there will be no more events: of the consumer as a whole, or because all of its partitions have failed. */
   #failure: DiasporaError | undefined;
   #lastPartitionFailure: DiasporaError | undefined;
@@ -136,10 +142,18 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   /**
+   * Whether the topic is complete and every event of its partitions that are read was handed out: iterations end, and
+   * pulls reject with TOPIC_COMPLETE. The member of a group looks at its own partitions; one without any waits.
+   */
+  get completed(): boolean {
+    return this.#state === 'open' ? this.#isAtEnd() : this.#completed;
+  }
+
+  /**
    * The next event, of whichever partition has one. May be called several times ahead: the futures get events in call
    * order. A future whose wait(ms) ran out of time still waits: it gets the next event, so keep it.
    *
-   * Rejects with INVALID_STATE (not open), with what made a partition or the consumer fail (CONNECTION_LOST,
+   * Rejects with INVALID_STATE (not open), TOPIC_COMPLETE (see `completed`), with what made a partition or the consumer fail (CONNECTION_LOST,
    * TOPIC_DELETED, OFFSET_OUT_OF_RANGE, CORRUPT_DATA, ...), or, for one event, with what its selector or allocator threw;
    * that error has partition and eventId, and the next pull gives the next event.
    */
@@ -178,7 +192,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /**
    * All events as they come. An error of one event or partition is thrown at its place; the events behind it come in the
-   * next iteration. Closing the consumer ends the iteration.
+   * next iteration. It ends when the consumer is closed, and behind the last event of a complete topic.
    */
   events(options?: IterationOptions): AsyncIterableIterator<Event<T, D>> {
     return this.#iterate('event', options) as unknown as AsyncIterableIterator<Event<T, D>>;
@@ -191,8 +205,8 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /**
    * Calls `handle` with each event, one after the other, and waits for what it returns. Ends after `maxEvents`, when no
-   * event came for `timeoutMs`, when `handle` throws StopProcessing, or when the consumer is closed. Returns how many
-   * events were handed to it. What else `handle` throws is thrown on.
+   * event came for `timeoutMs`, when `handle` throws StopProcessing, when the consumer is closed, or behind the last
+   * event of a complete topic. Returns how many events were handed to it. What else `handle` throws is thrown on.
    */
   async process(handle: (event: Event<T, D>) => unknown, options?: ProcessOptions): Promise<number> {
     const { maxEvents, timeoutMs, signal } = checkKeys('process', options, ['maxEvents', 'timeoutMs', 'signal']);
@@ -230,6 +244,8 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     }
     this.#native.seek(partition, readStart(to));
     this.#supply.drop(partition);
+    this.#seeks.set(partition, (this.#seeks.get(partition) ?? 0) + 1);
+    this.#endedPartitions.delete(partition);
     if (this.#failedPartitions.delete(partition)) this.#lastPartitionFailure = undefined;
     this.#partitionErrors = this.#partitionErrors.filter((error) => error.partition !== partition);
   }
@@ -246,8 +262,9 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   /** Closes at once. Idempotent. */
   destroy(): void {
     if (this.#state === 'closed' || this.#state === 'destroyed') return;
+    this.#completed = this.completed;
     this.#state = 'destroyed';
-    this.#end();
+    this.#release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -282,7 +299,15 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   /** @internal */
+  partitionEnded(partition: number, seeks: number): void {
+    if (seeks !== (this.#seeks.get(partition) ?? 0)) return;
+    this.#endedPartitions.add(partition);
+    this.deliveryWaits();
+  }
+
+  /** @internal */
   consumerFailed(partition: number, failure: NativeError): void {
+    if (this.#endedPartitions.has(partition)) return;
     const operands = { topic: this.topic, consumer: this.name };
     if (partition < 0) {
       this.#failure ??= fromNative(failure, operands);
@@ -299,7 +324,10 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /** @internal */
   assignmentChanged(granted: readonly number[], revoked: readonly number[]): void {
-    for (const partition of revoked) this.#failedPartitions.delete(partition);
+    for (const partition of revoked) {
+      this.#failedPartitions.delete(partition);
+      this.#endedPartitions.delete(partition);
+    }
     if (this.#state === 'open' || this.#state === 'closing') this.#membership?.change(granted, revoked);
     this.deliveryWaits();
   }
@@ -394,7 +422,20 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   #nextError(): DiasporaError | undefined {
-    return this.#partitionErrors.shift() ?? this.#failure ?? this.#lastPartitionFailure;
+    return this.#partitionErrors.shift() ?? this.#failure ?? this.#lastPartitionFailure ?? this.#end();
+  }
+
+  #isAtEnd(): boolean {
+    if (this.#endedPartitions.size === 0) return false;
+    const isOver = (partition: number): boolean =>
+      this.#endedPartitions.has(partition) || this.#failedPartitions.has(partition);
+    if (this.partitions.length === 0 || !this.partitions.every(isOver)) return false;
+    return this.#partitionErrors.length === 0 && this.#supply.isEmpty();
+  }
+
+  /** What there is instead of events that will never come. */
+  #end(): DiasporaError | undefined {
+    return this.completed ? this.#error('TOPIC_COMPLETE', 'the topic is complete: no event follows') : undefined;
   }
 
   /** While somebody waits, the event loop goes on and this object stays. */
@@ -440,18 +481,19 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   async #close(): Promise<void> {
     if (this.#state === 'destroyed') return;
+    this.#completed = this.completed;
     this.#state = 'closing';
     try {
       await this.#acknowledger.settled();
     } finally {
       if (this.#state === 'closing') {
         this.#state = 'closed';
-        this.#end();
+        this.#release();
       }
     }
   }
 
-  #end(): void {
+  #release(): void {
     const { runtime, onClosed } = this.#parts;
     const error = this.#error('ABORTED', `the consumer was ${this.#state}`);
     for (const waiter of this.#waiters) waiter.completion.reject(error);

@@ -324,6 +324,7 @@ export class Driver {
       stages,
       setup: stageSetup({ resolved, schema, directories: this.#modules, topic: name, partitions }),
       requireOpen: () => this.#requireOpen(),
+      refresh: () => this.#catalogue.find(name),
       adopt: (child) => this.#adopt(child),
     });
   }
@@ -339,6 +340,18 @@ export class Driver {
   async listTopics(): Promise<string[]> {
     this.#requireOpen();
     return (await this.#catalogue.list()).map(({ name }) => name);
+  }
+
+  /**
+   * Completes a topic: it takes no more events, for good. What is pushed from now on rejects with TOPIC_COMPLETE; what the
+   * servers are storing already is stored. Consumers end behind the last event of all their partitions (see
+   * `consumer.completed`), also those that wait. The topic stays, and can be read and deleted. Idempotent; where a server
+   * could not be reached, call it again. Rejects with TOPIC_NOT_FOUND.
+   */
+  async completeTopic(name: string): Promise<void> {
+    this.#requireOpen();
+    checkName('topic', name);
+    await this.#catalogue.complete(name);
   }
 
   /** Deletes a topic and its events for good. Rejects with TOPIC_NOT_FOUND. */

@@ -22,6 +22,8 @@ export interface EventSupply {
   nextRun(): [Event, ...Event[]] | DiasporaError | undefined;
   /** What is here of the partition is not handed out. */
   drop(partition: number): void;
+  /** Whether every delivered event was handed out: none waits, and none is on its way through a selector. */
+  isEmpty(): boolean;
 }
 
 /** Chooses the bytes of an event's data that are moved: the descriptor given, a view of it, or undefined for nothing. */
@@ -51,6 +53,10 @@ export class DirectSupply implements EventSupply {
     const event = new Event(this.#owner, delivery, this.#index);
     this.#index += 1;
     return event;
+  }
+
+  isEmpty(): boolean {
+    return this.#index === (this.#delivery?.count ?? 0) && this.#take() === undefined;
   }
 
   nextRun(): [Event, ...Event[]] | undefined {
@@ -122,6 +128,10 @@ export class SelectingSupply implements EventSupply {
     this.#slots.shift();
     this.#bytes -= slot.bytes;
     return slot.error ?? slot.event;
+  }
+
+  isEmpty(): boolean {
+    return this.#slots.length === 0 && this.#source.isEmpty();
   }
 
   nextRun(): [Event, ...Event[]] | DiasporaError | undefined {

@@ -150,7 +150,7 @@ function checkPartitions(source: Pick<TopicHandle, 'name' | 'partitions'>, targe
 }
 
 /**
- * Copies the events of `source` to `target` until it is told to end; resolves with how many were. Rejects with the first
+ * Copies the events of `source` to `target` until it is told to end, or `source` is complete and at its end; resolves with how many were. Rejects with the first
  * error of either side; what was stored before it is acknowledged, and a later call goes on behind it. INVALID_ARGUMENT
  * for wrong options.
  */

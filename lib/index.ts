@@ -62,4 +62,5 @@ export {
   type PartitionManager,
   type TopicDescription,
   TopicHandle,
+  type TopicState,
 } from './topic-handle.js';

@@ -50,7 +50,7 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
     const item = this.#source.next();
     if (item === undefined) return this.#wait();
     if (item === 'ended') return this.return();
-    if (item instanceof DiasporaError) return this.#fail(item);
+    if (item instanceof DiasporaError) return this.#failOrEnd(item);
     return Promise.resolve({ value: item, done: false });
   }
 
@@ -78,6 +78,11 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
   #beginTurn(): void {
     this.#untilTurn = itemsPerTurn;
     this.#turnBegan = performance.now();
+  }
+
+  /** Behind the last event there is no error to tell. */
+  #failOrEnd(error: DiasporaError): Promise<IteratorResult<E, undefined>> {
+    return error.code === 'TOPIC_COMPLETE' ? this.return() : this.#fail(error);
   }
 
   #fail(error: DiasporaError): Promise<IteratorResult<E, undefined>> {
@@ -114,7 +119,7 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
     try {
       return Promise.resolve({ value: completion.result(), done: false });
     } catch (error) {
-      return this.#fail(error as DiasporaError);
+      return this.#failOrEnd(error as DiasporaError);
     }
   }
 }

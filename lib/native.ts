@@ -44,6 +44,11 @@ export const enum CompletionKind {
   ServerUp = 6,
   /** A line for the operator. target = server id or 0; payload = { level: 'info' | 'warn', message }. */
   Log = 7,
+  /**
+   * Nothing follows the deliveries of a partition: its topic is complete. target = consumer id, a = partition, b = how
+   * often seek() had been called for it.
+   */
+  PartitionEnd = 8,
   /** A member of a consumer group got partitions, or is to release some. target = consumer id; payload = NativeAssignment. */
   Assignment = 9,
 }
@@ -150,7 +155,7 @@ export interface NativeDriverOpened {
 export interface NativeTopicEntry {
   name: string;
   uuid: string;
-  state: 'creating' | 'active' | 'deleting';
+  state: 'creating' | 'active' | 'deleting' | 'complete';
   partitions: number;
   durability: 'memory' | 'os' | 'sync';
   manager: 'memory' | 'log';
@@ -310,7 +315,10 @@ export interface NativeBinding {
   /** Closes connections; everything pending completes with ABORTED. Request completes when native memory is idle. */
   driverClose(requestId: number, driver: NativeDriver): void;
 
-  /** Adds or replaces (same uuid) an entry. TOPIC_EXISTS: another active or deleting entry has that name. */
+  /**
+   * Adds or replaces (same uuid) an entry. TOPIC_EXISTS: another active or deleting entry has that name. TOPIC_COMPLETE:
+   * it is complete and stays so. TOPIC_NOT_FOUND: there is none to complete.
+   */
   topicPut(requestId: number, driver: NativeDriver, server: number, entry: NativeTopicEntry): void;
   /** Removes entry and data of the topic; success when there is none. */
   topicRemove(requestId: number, driver: NativeDriver, server: number, uuid: string): void;

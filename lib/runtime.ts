@@ -28,6 +28,7 @@ export interface DeliverySink {
   deliveryWaits(): void;
   consumerFailed(partition: number, error: NativeError): void;
   assignmentChanged(granted: readonly number[], revoked: readonly number[]): void;
+  partitionEnded(partition: number, seeks: number): void;
 }
 
 /** A driver's side of connection changes. */
@@ -212,6 +213,9 @@ export class Runtime {
         this.consumers.get(target)?.deref()?.assignmentChanged(granted, revoked);
         return;
       }
+      case CompletionKind.PartitionEnd:
+        this.consumers.get(target)?.deref()?.partitionEnded(a, b);
+        return;
       case CompletionKind.ServerLost:
         this.drivers
           .get(target)

@@ -27,6 +27,9 @@ export type Durability = NativeTopicEntry['durability'];
 /** What keeps the events of a partition: a log on disk, or memory. */
 export type PartitionManager = NativeTopicEntry['manager'];
 
+/** Whether a topic takes events: `complete` when it was completed (`driver.completeTopic`). */
+export type TopicState = 'active' | 'complete';
+
 /** One partition as it is now. */
 export interface PartitionDescription {
   readonly partition: number;
@@ -59,6 +62,7 @@ export interface ConsumerDescription {
 export interface TopicDescription {
   readonly name: string;
   readonly uuid: string;
+  readonly state: TopicState;
   readonly durability: Durability;
   readonly manager: PartitionManager;
   readonly partitions: readonly PartitionDescription[];
@@ -80,6 +84,8 @@ export interface TopicParts {
   readonly setup: StageSetup | undefined;
   /** INVALID_STATE when the driver is no longer open. */
   readonly requireOpen: () => void;
+  /** The topic's entry as it is now; that of another topic when it was deleted and created again. TOPIC_NOT_FOUND. */
+  readonly refresh: () => Promise<NativeTopicEntry>;
   /** Lets the driver close a child; what is returned takes it out again. */
   readonly adopt: (child: WeakRef<Child>) => () => void;
 }
@@ -234,7 +240,7 @@ export class TopicHandle<Out = unknown, In = Out> {
     const { connection, entry } = this.#parts;
     const wanted = name === undefined ? '' : checkName('consumer', name);
     const { partitions } = await this.describe();
-    const owners = [...new Set(this.#placement)];
+    const owners = this.#owners(partitions.map(({ server }) => server));
     const answers = await Promise.all(
       owners.map((server) => connection.topicCursors(server, entry.uuid, entry.name, wanted)),
     );
@@ -273,9 +279,13 @@ export class TopicHandle<Out = unknown, In = Out> {
 
   /** The topic and its partitions as they are now. Rejects with TOPIC_NOT_FOUND when it was deleted meanwhile. */
   async describe(): Promise<TopicDescription> {
-    const { connection, entry, requireOpen } = this.#parts;
+    const { connection, refresh, requireOpen } = this.#parts;
     requireOpen();
-    const owners = [...new Set(this.#placement)];
+    const entry = await refresh();
+    if (entry.uuid !== this.uuid) {
+      throw new DiasporaError('TOPIC_NOT_FOUND', `topic '${this.name}' was deleted`, { topic: this.name });
+    }
+    const owners = this.#owners(entry.placement);
     const answers = await Promise.all(owners.map((server) => connection.topicStatus(server, entry.uuid, entry.name)));
     const byPartition = new Map<number, NativePartitionStatus>();
     for (const answer of answers) for (const status of answer) byPartition.set(status.partition, status);
@@ -290,6 +300,12 @@ export class TopicHandle<Out = unknown, In = Out> {
       return { partition, server, firstId: BigInt(status.firstId), nextId: BigInt(status.nextId) };
     });
     const { name, uuid, durability, manager } = entry;
-    return { name, uuid, durability, manager, partitions };
+    const state = entry.state === 'complete' ? 'complete' : 'active';
+    return { name, uuid, state, durability, manager, partitions };
+  }
+
+  /** Indices of the servers in a placement, each once. */
+  #owners(placement: readonly string[]): number[] {
+    return [...new Set(placement)].map((uuid) => this.#parts.connection.serverIndex(uuid, this.name));
   }
 }

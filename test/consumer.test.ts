@@ -181,6 +181,57 @@ test('a consumer begins where it is told', async () => {
   assert.deepEqual([event.partition, event.id], [0, 9n]);
 });
 
+test('behind the last event of a complete topic iterations end, pulls reject, and waiting ones too', async () => {
+  const { core, topic } = await openFilled(3, 2);
+  const consumer = topic.consumer({ name: 'c' });
+  const end = (of: Consumer<Numbered, unknown>, partition: number): void => {
+    core.complete(CompletionKind.PartitionEnd, core.consumerIds().at(-1) as number, partition, 0, 0, undefined);
+    assert.equal(of.completed, false);
+  };
+  end(consumer, 0);
+  end(consumer, 1);
+  const seen: number[] = [];
+  assert.equal(await consumer.process(({ metadata }) => void seen.push(metadata.n)), 6);
+  assert.deepEqual(seen, [0, 1, 2, 0, 1, 2]);
+  assert.equal(consumer.completed, true);
+  await assert.rejects(Promise.resolve(consumer.pull()), { code: 'TOPIC_COMPLETE', retryable: false, topic: 't' });
+  assert.throws(() => consumer.tryPull(), { code: 'TOPIC_COMPLETE' });
+  for await (const batch of consumer.batches()) assert.fail(`${batch.length}`);
+  await consumer.close();
+  assert.equal(consumer.completed, true);
+
+  const waiting = topic.consumer({ name: 'd', partitions: [1], from: 'end' });
+  const iteration = waiting.events().next();
+  const pull = waiting.pull();
+  await turn();
+  core.complete(CompletionKind.PartitionEnd, core.consumerIds().at(-1) as number, 1, 0, 0, undefined);
+  assert.deepEqual(await iteration, { value: undefined, done: true });
+  await assert.rejects(Promise.resolve(pull), { code: 'TOPIC_COMPLETE' });
+});
+
+test('the end waits for events that a selector is fetching; a partition that failed is told first', async () => {
+  const { core, topic } = await openFilled(3, 2);
+  const consumer = topic.consumer({ name: 'c', partitions: [0], dataSelector: (_, whole) => whole });
+  const first = consumer.pull();
+  core.complete(CompletionKind.PartitionEnd, core.consumerIds().at(-1) as number, 0, 0, 0, undefined);
+  const rest = consumer.batches();
+  assert.equal((await first).metadata.n, 0);
+  const seen: number[] = [];
+  for await (const batch of rest) for (const { metadata, data } of batch) seen.push(metadata.n, data.length);
+  assert.deepEqual(seen, [1, 1, 2, 2]);
+
+  const both = topic.consumer({ name: 'd', from: 'end' });
+  const id = core.consumerIds().at(-1) as number;
+  core.complete(CompletionKind.ConsumerError, id, 0, 0, 0, { code: 'CORRUPT_LOG', message: 'x' });
+  core.complete(CompletionKind.PartitionEnd, id, 1, 0, 0, undefined);
+  core.complete(CompletionKind.ConsumerError, id, 1, 0, 0, { code: 'TOPIC_DELETED', message: 'of no interest' });
+  await assert.rejects(
+    both.process(() => assert.fail('no event')),
+    { code: 'CORRUPT_LOG', partition: 0 },
+  );
+  assert.equal(await both.process(() => assert.fail('no event')), 0);
+});
+
 test('a selector moves only what it chooses, in order; an allocator says where to', async () => {
   const { topic } = await openFilled(10);
   const even = topic.consumer({

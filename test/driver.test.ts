@@ -98,6 +98,35 @@ test('what a crashed create or delete left is invisible, and cleaned by the next
   }
 });
 
+test('completing: the owners first, then visible; again after a crash between them; the name stays taken', async () => {
+  const { core, driver } = await openFake(3);
+  await driver.createTopic('t', { partitions: 3 });
+  const topic = await driver.openTopic('t');
+  assert.equal((await topic.describe()).state, 'active');
+  core.calls.length = 0;
+  core.refusals.set('topicPut 2 complete', { code: 'CONNECTION_LOST', message: 'gone' });
+  await assert.rejects(driver.completeTopic('t'), { code: 'CONNECTION_LOST', retryable: true });
+  assert.equal((await topic.describe()).state, 'active');
+  await driver.completeTopic('t');
+  await driver.completeTopic('t');
+  const puts = core.calls.filter((call) => call.startsWith('topicPut'));
+  assert.deepEqual(
+    [puts.slice(0, 2), puts.slice(2, 5), puts.at(-1)],
+    [
+      ['topicPut 1 complete', 'topicPut 2 complete'],
+      ['topicPut 1 complete', 'topicPut 2 complete', 'topicPut 0 complete'],
+      'topicPut 0 complete',
+    ],
+  );
+  assert.equal((await topic.describe()).state, 'complete');
+  assert.deepEqual(await driver.listTopics(), ['t']);
+  await assert.rejects(driver.createTopic('t'), { code: 'TOPIC_EXISTS' });
+  await assert.rejects(driver.completeTopic('u'), { code: 'TOPIC_NOT_FOUND', topic: 'u' });
+  await driver.deleteTopic('t');
+  await driver.createTopic('t');
+  await assert.rejects(topic.describe(), { code: 'TOPIC_NOT_FOUND' });
+});
+
 test('a lost server is looked up in the group file again', async (t) => {
   const core = new FakeCore();
   installBinding(core.binding());

@@ -90,7 +90,9 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
 
 export function consumeCommand(): Command {
   return addConnectionOptions(new Command('consume'), parseCount)
-    .description('Print the events of a topic as they come, until Ctrl-C, --max or --idle-timeout.')
+    .description(
+      'Print the events of a topic as they come, until Ctrl-C, --max, --idle-timeout or the end of a complete topic.',
+    )
     .argument('<topic>')
     .option(
       '--from <where>',

@@ -1,5 +1,6 @@
-/** `diaspora topic create | list | describe | delete`. */
+/** `diaspora topic create | list | describe | complete | delete`. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Driver } from '../driver.js';
 import type { StageOptions } from '../stages/types.js';
 import { parseCount, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
@@ -73,16 +74,29 @@ interface JsonOption {
   readonly json: boolean;
 }
 
+async function summarize(driver: Driver, topic: string): Promise<Record<string, string | number>> {
+  const { name, state, partitions, manager, durability } = await (await driver.openTopic(topic)).describe();
+  return { name, state, partitions: partitions.length, manager, durability };
+}
+
 function listCommand(): Command {
   return addConnectionOptions(new Command('list'), parseCount)
     .description('List the topics, one a line.')
+    .option('-v, --verbose', 'with state, number of partitions, manager and durability', false)
     .option('--json', 'print one JSON array', false)
-    .addHelpText('after', '\nExample:\n  $ diaspora topic list --group-file group.json')
-    .action((options: ConnectionOptions & JsonOption) =>
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ diaspora topic list --group-file group.json
+  $ diaspora topic list --verbose --json --data ./store | jq -r '.[] | select(.state == "complete").name'`,
+    )
+    .action((options: ConnectionOptions & JsonOption & { readonly verbose: boolean }) =>
       withDriver(options, async (driver) => {
         const names = await driver.listTopics();
-        if (options.json) await printLine(JSON.stringify(names));
-        else for (const name of names) await printLine(name);
+        const rows = options.verbose ? await Promise.all(names.map((name) => summarize(driver, name))) : names;
+        if (options.json) await printLine(JSON.stringify(rows));
+        else for (const row of rows) await printLine(typeof row === 'string' ? row : Object.values(row).join('  '));
       }),
     );
 }
@@ -108,6 +122,7 @@ function describeCommand(): Command {
           return;
         }
         await printLine(`topic       ${description.name}`);
+        await printLine(`state       ${description.state}`);
         await printLine(`manager     ${description.manager}`);
         await printLine(`durability  ${description.durability}`);
         for (const [key, { type, ...config }] of Object.entries(stages)) {
@@ -120,6 +135,19 @@ function describeCommand(): Command {
           const events = nextId - firstId;
           await printLine(`partition ${partition}: ${events} events, ids ${firstId} to ${nextId} (next), on ${server}`);
         }
+      }),
+    );
+}
+
+function completeCommand(): Command {
+  return addConnectionOptions(new Command('complete'), parseCount)
+    .description('Complete a topic: it takes no more events, and its consumers end behind the last one.')
+    .argument('<topic>')
+    .addHelpText('after', '\nExample:\n  $ diaspora topic complete scans --group-file group.json')
+    .action((topic: string, options: ConnectionOptions) =>
+      withDriver(options, async (driver) => {
+        await driver.completeTopic(topic);
+        await printLine(`completed ${topic}`);
       }),
     );
 }
@@ -139,10 +167,11 @@ function deleteCommand(): Command {
 
 export function topicCommand(): Command {
   return new Command('topic')
-    .description('Create, list, describe and delete topics.')
+    .description('Create, list, describe, complete and delete topics.')
     .addCommand(createCommand())
     .addCommand(listCommand())
     .addCommand(describeCommand())
+    .addCommand(completeCommand())
     .addCommand(deleteCommand())
     .addHelpText(
       'after',

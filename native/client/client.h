@@ -71,6 +71,8 @@ class CompletionSink {
   virtual void delivery_ready(uint32_t consumer) = 0;
   // partition: nullopt when the consumer as a whole has failed.
   virtual void consumer_failed(uint32_t consumer, std::optional<PartitionIndex> partition, const Error& error) = 0;
+  // The topic is complete: nothing follows the deliveries of this partition that are there.
+  virtual void partition_ended(uint32_t consumer, PartitionIndex partition, uint32_t seeks) = 0;
   virtual void server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) = 0;
   virtual void server_up(uint32_t driver, uint32_t server) = 0;
   // A member of a consumer group was given partitions, or is to give some back (release()).

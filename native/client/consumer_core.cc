@@ -162,6 +162,7 @@ void ConsumerCore::seek(PartitionIndex partition, uint64_t position) {
     const std::optional<uint64_t> token =
         self->membership_ == nullptr ? std::optional<uint64_t>(0) : self->membership_->token(partition);
     self->drop_partition(partition);
+    ++self->seeks_[partition.value];
     {
       const std::lock_guard<std::mutex> lock(self->mutex_);
       if (--self->seeking_[partition.value] == 0) self->seeking_.erase(partition.value);
@@ -373,6 +374,11 @@ void ConsumerCore::delivered(Subscription* subscription, Delivery delivery, uint
 void ConsumerCore::partition_failed(PartitionIndex partition, const Error& error) {
   if (membership_ != nullptr && error.code == ErrorCode::k_FENCED) return membership_->fenced(partition);
   shared_.sink->consumer_failed(options_.id, partition, error);
+}
+
+void ConsumerCore::partition_ended(PartitionIndex partition) {
+  const auto seeks = seeks_.find(partition.value);
+  shared_.sink->partition_ended(options_.id, partition, seeks == seeks_.end() ? 0 : seeks->second);
 }
 
 void ConsumerCore::drain_taken() {

@@ -143,6 +143,8 @@ Status Peer::on_message(const wire::MessageView& view) {
       return on_subscription_error(view);
     case wire::MessageType::kWindowsWanted:
       return on_windows_wanted(view);
+    case wire::MessageType::kPartitionEnd:
+      return on_partition_end(view);
     default:
       return {ErrorCode::k_PROTOCOL, "the server sent a message that only clients send"};
   }
@@ -171,6 +173,13 @@ Status Peer::on_windows_wanted(const wire::MessageView& view) {
   const auto found = subscriptions_.find(message.value().subscription);
   if (found != subscriptions_.end()) found->second->on_windows_wanted();
   return {};
+}
+
+Status Peer::on_partition_end(const wire::MessageView& view) {
+  const Result<wire::PartitionEndMessage> message = wire::decode_partition_end(view);
+  if (!message) return message.status();
+  const auto found = subscriptions_.find(message.value().subscription);
+  return found == subscriptions_.end() ? Status() : found->second->on_partition_end(message.value());
 }
 
 std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail) {

@@ -63,7 +63,7 @@ void Subscription::on_up() {
   frame.full_data = options_.full_data;
   frame.batch_events = options_.batch_events;
   for (auto& [index, progress] : partitions_) {
-    if (progress.failed) continue;
+    if (progress.failed || progress.ended) continue;
     progress.next_arrival = progress.next_handed_over;
     const uint64_t position = progress.next_handed_over ? progress.next_handed_over->value : progress.start;
     frame.starts.push_back({PartitionIndex(index), position, progress.token});
@@ -334,6 +334,10 @@ void Subscription::hand_over() {
     Arrived arrived = std::move(arrived_.front());
     arrived_.pop_front();
     Progress& progress = partitions_[arrived.delivery.partition.value];
+    if (arrived.is_end) {
+      if (!progress.failed && !std::exchange(progress.ended, true)) owner_->partition_ended(arrived.delivery.partition);
+      continue;
+    }
     ++untaken_;
     if (progress.failed) {
       note_taken(arrived.window);
@@ -356,9 +360,26 @@ void Subscription::on_windows_wanted() {
   send_credit();
 }
 
+// Waits for the deliveries before it, whose data may still be on its way.
+Status Subscription::on_partition_end(const wire::PartitionEndMessage& message) {
+  if (over_) return {};
+  const auto found = partitions_.find(message.partition.value);
+  if (!active_ || found == partitions_.end()) return {ErrorCode::k_PROTOCOL, "the end of what was not asked for"};
+  const Progress& progress = found->second;
+  const EventId expected = progress.next_arrival.value_or(EventId(progress.start));
+  if (!progress.failed && message.next_id != expected) return gap(message.partition, expected, message.next_id);
+  Arrived end;
+  end.delivery.partition = message.partition;
+  end.is_end = true;
+  arrived_.push_back(std::move(end));
+  hand_over();
+  return {};
+}
+
 void Subscription::fail_partition(PartitionIndex partition, const Error& error) {
   Progress& progress = partitions_[partition.value];
-  if (std::exchange(progress.failed, true)) return;
+  // What becomes of a partition behind its end is nobody's concern.
+  if (progress.ended || std::exchange(progress.failed, true)) return;
   owner_->partition_failed(partition, error);
 }
 

@@ -51,6 +51,8 @@ class Subscription {
     virtual void subscribed(Subscription* subscription, const Status& status) = 0;
     virtual void delivered(Subscription* subscription, Delivery delivery, uint32_t window) = 0;
     virtual void partition_failed(PartitionIndex partition, const Error& error) = 0;
+    // Once, behind its last delivery.
+    virtual void partition_ended(PartitionIndex partition) = 0;
   };
 
   Subscription(const SubscriptionLine& line, Options options, Owner* owner);
@@ -76,6 +78,7 @@ class Subscription {
   Status on_delivery(const wire::DeliveryMessage& message, std::span<const uint8_t> body);
   void on_error(const wire::SubscriptionErrorMessage& message);
   void on_windows_wanted();
+  Status on_partition_end(const wire::PartitionEndMessage& message);
 
  private:
   static constexpr int64_t kRefillMsMin = 20;
@@ -87,12 +90,14 @@ class Subscription {
     std::optional<EventId> next_arrival;  // unknown until the first one
     std::optional<EventId> next_handed_over;
     bool failed = false;  // or not wanted any more
+    bool ended = false;   // was handed over to its end; it is not asked for again
   };
   struct Arrived {
     uint64_t serial = 0;
     Delivery delivery;
     uint32_t window = 0;  // 0: none
     bool ready = true;    // false: its data is being fetched
+    bool is_end = false;  // no delivery: nothing follows in its partition
   };
 
   void accepted(const Result<std::span<const uint8_t>>& reply);

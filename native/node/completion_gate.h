@@ -37,6 +37,7 @@ enum class CompletionKind : uint8_t {
   kServerLost = 5,
   kServerUp = 6,
   kLog = 7,
+  kPartitionEnd = 8,
   kAssignment = 9,
 };
 

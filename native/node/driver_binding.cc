@@ -71,7 +71,7 @@ uint8_t read_choice(Reader& reader, napi_value from, const char* what, const std
 }
 
 wire::TopicRecord read_entry(Reader& reader, napi_value from) {
-  static constexpr std::string_view kStates[] = {"creating", "active", "deleting"};
+  static constexpr std::string_view kStates[] = {"creating", "active", "deleting", "complete"};
   static constexpr std::string_view kDurabilities[] = {"memory", "os", "sync"};
   static constexpr std::string_view kManagers[] = {"memory", "log"};
   wire::TopicRecord record;

@@ -9,7 +9,7 @@ namespace diaspora::node {
 
 namespace {
 
-constexpr const char* kTopicStates[] = {"creating", "active", "deleting"};
+constexpr const char* kTopicStates[] = {"creating", "active", "deleting", "complete"};
 constexpr const char* kDurabilities[] = {"memory", "os", "sync"};
 constexpr const char* kManagers[] = {"memory", "log"};
 

@@ -59,6 +59,13 @@ void Sink::consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> gran
               Assignment{std::move(granted), std::move(revoked)});
 }
 
+void Sink::partition_ended(uint32_t consumer, PartitionIndex partition, uint32_t seeks) {
+  gate_->push({.kind = CompletionKind::kPartitionEnd,
+               .target = static_cast<double>(consumer),
+               .a = static_cast<double>(partition.value),
+                .b = static_cast<double>(seeks)});
+}
+
 void Sink::server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) {
   gate_->push({.kind = CompletionKind::kServerLost,
                .target = static_cast<double>(driver),

@@ -33,6 +33,7 @@ class Sink final : public client::CompletionSink {
   void consumer_failed(uint32_t consumer, std::optional<PartitionIndex> partition, const Error& error) override;
   void consumer_assigned(uint32_t consumer, std::vector<PartitionIndex> granted,
                          std::vector<PartitionIndex> revoked) override;
+  void partition_ended(uint32_t consumer, PartitionIndex partition, uint32_t seeks) override;
   void server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) override;
   void server_up(uint32_t driver, uint32_t server) override;
   void warn(const std::string& line) override;

@@ -26,7 +26,7 @@ class AnswerQueue {
     answers_.push_back(std::move(answer));
     wake();
   }
-  // The next id has moved: the observers are told once, after the answers.
+  // The next id has moved, or will not: the observers are told once, after the answers.
   void note_commit() {
     moved_ = true;
     wake();

@@ -14,7 +14,8 @@ namespace {
 
 // "DSCT" in file order.
 constexpr uint32_t kMagic = 0x54435344;
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;
+constexpr uint16_t kOldestVersion = 1;  // is read; knows no complete topics
 // magic, version, reserved, count, crc
 constexpr size_t kHeaderBytes = 16;
 // 256 MiB: some ten thousand topics with long configurations.
@@ -48,7 +49,7 @@ bool decode_entry(ByteReader* in, TopicEntry* entry) {
   entry->state = static_cast<TopicState>(state);
   entry->kind = static_cast<PartitionKind>(kind);
   entry->durability = static_cast<Durability>(durability);
-  return in->ok() && state <= static_cast<uint8_t>(TopicState::kDeleting) &&
+  return in->ok() && state <= static_cast<uint8_t>(TopicState::kComplete) &&
          kind <= static_cast<uint8_t>(PartitionKind::kLog) && durability <= static_cast<uint8_t>(Durability::kSync);
 }
 
@@ -80,9 +81,10 @@ Result<std::vector<TopicEntry>> decode(std::span<const uint8_t> file, const std:
   const uint32_t count = in.u32();
   const uint32_t crc = in.u32();
   if (!in.ok() || magic != kMagic || crc != checksum(file)) return damaged;
-  if (version != kVersion) {
+  if (version < kOldestVersion || version > kVersion) {
     return {ErrorCode::k_VERSION_MISMATCH, path + " has format version " + std::to_string(version) +
-                                               "; this program reads version " + std::to_string(kVersion)};
+                                               "; this program reads versions " + std::to_string(kOldestVersion) +
+                                               " to " + std::to_string(kVersion)};
   }
   std::vector<TopicEntry> entries;
   for (uint32_t i = 0; i < count; ++i) {

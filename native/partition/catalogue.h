@@ -22,7 +22,8 @@ namespace diaspora::partition {
 
 // Where a topic's partitions live. Values are stored on disk: never renumber.
 enum class PartitionKind : uint8_t { kMemory = 0, kLog = 1 };
-enum class TopicState : uint8_t { kCreating = 0, kActive = 1, kDeleting = 2 };
+// kComplete: takes no more events, and stays.
+enum class TopicState : uint8_t { kCreating = 0, kActive = 1, kDeleting = 2, kComplete = 3 };
 
 struct TopicEntry {
   std::string name;  // unique among the entries that are not being deleted

@@ -200,6 +200,7 @@ void LogPartition::fail_outstanding(const Status& status) {
   assign_id_ = next_id_;
   std::deque<Outstanding> failed;
   failed.swap(outstanding_);
+  answers_.note_commit();
   for (Outstanding& outstanding : failed) {
     sequences_.fail(outstanding.producer);
     for (AppendCallback& done : outstanding.callbacks) {

@@ -45,6 +45,7 @@ class LogPartition final : public Partition {
   void skip(const ProducerPosition& producer) override { sequences_.skip(producer); }
   EventId first_id() const override { return EventId(); }  // nothing is ever removed from the front
   EventId next_id() const override { return next_id_; }
+  bool has_pending() const override { return !outstanding_.empty(); }
   void read(EventId id, ReadCallback done) override;
   void read_ahead(EventId id) override;
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }

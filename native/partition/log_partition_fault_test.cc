@@ -219,5 +219,37 @@ TEST(LogPartitionFault, ABatchSentAgainWhileInFlightGetsTheOneAnswer) {
   EXPECT_EQ(world.partition->next_id(), EventId(1));
 }
 
+class CountingObserver final : public CommitObserver {
+ public:
+  void on_commit() override { ++count; }
+  int count = 0;
+};
+
+TEST(LogPartitionFault, ObserversHearThatNothingIsPendingAlsoAfterAFailure) {
+  TestWorld world(Durability::kSync);
+  ASSERT_TRUE(world.start().ok());
+  ASSERT_TRUE(world.append().ok());
+  CountingObserver observer;
+  world.partition->add_observer(&observer);
+  const auto pool = BufferPool::create(size_t{16} << 20);
+  const auto append = [&](bool fails) {
+    world.files.hold_syncs();
+    world.partition->append(testing::make_batch(*pool, {{"{}", "data"}}, {}),
+                            [&](const auto& outcome) { EXPECT_EQ(outcome.ok(), !fails); });
+    world.files.wait_for_held_sync();
+    EXPECT_TRUE(world.partition->has_pending());
+    if (fails) world.files.fail_at(1, FaultKind::kFailedSync, true);
+    const int before = observer.count;
+    world.files.release_syncs();
+    world.executor.run_until([&] { return !world.partition->has_pending() && observer.count > before; });
+    world.files.clear_faults();
+  };
+  append(false);
+  EXPECT_EQ(world.partition->next_id(), EventId(TestWorld::events_of(1).size() + 1));
+  append(true);
+  EXPECT_EQ(world.partition->next_id(), EventId(TestWorld::events_of(1).size() + 1));
+  world.partition->remove_observer(&observer);
+}
+
 }  // namespace
 }  // namespace diaspora::partition

@@ -22,6 +22,7 @@ class MemoryPartition final : public Partition {
   void skip(const ProducerPosition& producer) override { sequences_.skip(producer); }
   EventId first_id() const override { return first_id_; }
   EventId next_id() const override { return next_id_; }
+  bool has_pending() const override { return false; }  // stored at once
   void read(EventId id, ReadCallback done) override;
   void read_ahead(EventId) override {}  // everything is in memory
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }

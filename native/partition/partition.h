@@ -101,7 +101,8 @@ inline void ConsumerState::apply(const ConsumerChange& change) {
   generation = std::max(generation, change.generation);
 }
 
-// Told when the next id has moved. Must not call back into the partition synchronously for more than reads.
+// Told when the next id has moved, or nothing is pending any more. Must not call back into the partition synchronously
+// for more than reads.
 class CommitObserver {
  public:
   virtual ~CommitObserver() = default;
@@ -123,6 +124,8 @@ class Partition {
 
   virtual EventId first_id() const = 0;  // oldest id still kept
   virtual EventId next_id() const = 0;   // one past the newest committed id
+  // Whether appends are unanswered: next_id may still move without a further one. Observers hear when it ends.
+  virtual bool has_pending() const = 0;
 
   // The committed batch that contains `id`, from memory or disk, its head and the header verified against their
   // checksums (data is verified by whoever uses it, by the table's checksums). first_id <= id < next_id, else

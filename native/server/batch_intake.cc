@@ -112,6 +112,7 @@ void BatchIntake::refuse(const wire::BatchMessage& message, const Error& error) 
 }
 
 // Duplicates and refusals need no memory and no transfer. A gap can only be judged when nothing of the lane is pending.
+// A complete topic answers duplicates, and those who wait for a batch that is being stored.
 bool BatchIntake::answered_at_once(const wire::BatchMessage& message, const HostedPartition& hosted, bool lane_empty) {
   const partition::Admission admission = hosted.partition->admit(position_of(message));
   if (admission.kind == partition::Admission::Kind::kDuplicate) {
@@ -119,6 +120,10 @@ bool BatchIntake::answered_at_once(const wire::BatchMessage& message, const Host
     answer.token = message.token;
     answer.base_id = admission.outcome.base_id;
     answer_(std::move(answer));
+    return true;
+  }
+  if (hosted.complete && admission.kind != partition::Admission::Kind::kInFlight) {
+    refuse(message, {ErrorCode::k_TOPIC_COMPLETE, "topic '" + hosted.topic_name + "' is complete"});
     return true;
   }
   if (admission.kind == partition::Admission::Kind::kRefused && lane_empty) {

@@ -217,5 +217,34 @@ TEST_F(BatchIntakeTest, a_batch_with_changed_data_is_refused_and_skipped) {
   EXPECT_EQ(answers_[1].code, ErrorCode::kOk) << answers_[1].detail;
 }
 
+// The client did not hear that its batch was stored, and asks again.
+TEST_F(BatchIntakeTest, a_complete_topic_answers_duplicates_and_takes_nothing_new) {
+  const Uuid session = Uuid::random();
+  const auto stored = testing::make_batch(*core_.pool, {{"{}", std::string(100'000, 'x')}},
+                                          {session, BatchSequence(1), BatchSequence(0)});
+  const auto next = testing::make_batch(*core_.pool, {{"{}", std::string(100'000, 'y')}},
+                                        {session, BatchSequence(2), BatchSequence(1)});
+  join();
+  const std::span<uint8_t> data = data_of(stored);
+  run([&] {
+    memory_ = client_domain_->domain->register_memory(data.data(), data.size(), fabric::Access::kRemoteRead).take();
+  });
+  receive(stored, memory_->remote_address(data.data()), memory_->key());
+  wait([&] { return answers_.size() == 1; });
+  run([&] {
+    wire::TopicRecord record = core_.topics->list("events").at(0);
+    record.state = wire::TopicState::kComplete;
+    EXPECT_TRUE(core_.topics->put(record));
+  });
+  receive(stored, 0, 0xBAD'C0DE);
+  wait([&] { return answers_.size() == 2; });
+  EXPECT_EQ(answers_[1].code, ErrorCode::kOk) << answers_[1].detail;
+  EXPECT_EQ(answers_[1].base_id, answers_[0].base_id);
+  receive(next, 0, 0xBAD'C0DE);
+  wait([&] { return answers_.size() == 3; });
+  EXPECT_EQ(answers_[2].code, ErrorCode::k_TOPIC_COMPLETE);
+  run([&] { EXPECT_EQ(hosted_->partition->next_id(), EventId(1)); });
+}
+
 }  // namespace
 }  // namespace diaspora::server

@@ -58,6 +58,9 @@ class TestSink final : public client::CompletionSink {
       revoked_[consumer].insert(revoked.begin(), revoked.end());
     });
   }
+  void partition_ended(uint32_t consumer, PartitionIndex partition, uint32_t /*seeks*/) override {
+    note([&] { ++ended_[{consumer, partition.value}]; });
+  }
   void server_lost(uint32_t, uint32_t, uint32_t, const Error& error) override {
     note([&] { losses_.push_back(error); });
   }
@@ -89,6 +92,13 @@ class TestSink final : public client::CompletionSink {
     wait([&] { return failures_.size() >= count; });
     const std::lock_guard<std::mutex> lock(mutex_);
     return failures_;
+  }
+  void wait_ended(uint32_t consumer, uint32_t partition) {
+    wait([&] { return ended_[{consumer, partition}] > 0; });
+  }
+  size_t ended(uint32_t consumer, uint32_t partition) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return ended_[{consumer, partition}];
   }
   void wait_ready(uint32_t consumer, size_t count) {
     wait([&] { return ready_[consumer] >= count; });
@@ -140,6 +150,7 @@ class TestSink final : public client::CompletionSink {
   std::map<uint32_t, size_t> ready_;
   std::map<uint32_t, std::set<uint32_t>> owned_;
   std::map<uint32_t, std::set<PartitionIndex>> revoked_;
+  std::map<std::pair<uint32_t, uint32_t>, size_t> ended_;  // by consumer and partition
   std::vector<Error> failures_;
   std::vector<Error> losses_;
   size_t ups_ = 0;

@@ -153,6 +153,9 @@ Status ServerImpl::open() {
     }
   };
   core_.groups = std::make_unique<GroupTable>(&core_);
+  core_.topics->on_complete = [this] {
+    for (const std::unique_ptr<Session>& session : sessions_) session->pump();
+  };
   const Status opened = core_.topics->open_all();
   if (!opened) return opened;
   if (!core_.options.listen_host.empty()) {

@@ -90,6 +90,11 @@ void Session::drop(const HostedPartition* hosted) {
   for (const auto& [id, subscription] : subscriptions_) subscription->drop(hosted);
 }
 
+void Session::pump() {
+  if (state_ != State::kOpen) return;
+  for (const auto& [id, subscription] : subscriptions_) subscription->pump();
+}
+
 void Session::on_frame(const wire::FrameHeader& header, std::span<const uint8_t> payload) {
   Status status;
   switch (state_) {

@@ -38,6 +38,8 @@ class Session {
   const Uuid& client() const { return client_; }
   // Its partition is about to close.
   void drop(const HostedPartition* hosted);
+  // A partition was completed: what is to be told of it is sent.
+  void pump();
   // Ends the session: transfers are cancelled, then on_closed is posted. Idempotent.
   void close(const Error& reason);
   // The server stops: tells the client first.

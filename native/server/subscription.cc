@@ -48,6 +48,7 @@ struct Subscription::Cursor : partition::CommitObserver, PartitionReader {
   std::optional<partition::StoredBatch> current;
   bool reading = false;
   bool attached = true;  // false: failed or dropped
+  bool ended = false;    // its consumer was told that nothing follows
 };
 
 // Consecutive events of a stored batch: [first, last).
@@ -153,6 +154,7 @@ bool Subscription::remove(PartitionIndex partition) {
 }
 
 void Subscription::grant(const wire::CreditMessage& credit) {
+  granted_ = true;
   deliveries_ += credit.deliveries;
   windows_.insert(windows_.end(), credit.windows.begin(), credit.windows.end());
   pump();
@@ -189,6 +191,7 @@ void Subscription::pump() {
     ++next_cursor_;
     idle = pump_cursor(cursor) ? 0 : idle + 1;
   }
+  for (const std::unique_ptr<Cursor>& cursor : cursors_) end_if_complete(cursor.get());
   pumping_ = false;
 }
 
@@ -204,6 +207,19 @@ bool Subscription::pump_cursor(Cursor* cursor) {
   if (!choose_placement(&slice, &message)) return false;
   send(cursor, slice, std::move(message));
   return true;
+}
+
+// Behind everything that was sent of the partition. Needs no credit, as there is one a partition; but it must not
+// overtake the answer to the subscription, which goes another way.
+void Subscription::end_if_complete(Cursor* cursor) {
+  if (!cursor->hosted->complete || !granted_ || !cursor->attached || cursor->ended) return;
+  const partition::Partition& partition = *cursor->hosted->partition;
+  if (partition.has_pending() || cursor->next < partition.next_id()) return;
+  cursor->ended = true;
+  auto outgoing = std::make_shared<Outgoing>();
+  wire::encode(wire::PartitionEndMessage{options_.id, cursor->hosted->index, cursor->next}, &outgoing->message);
+  outgoing_.push_back(std::move(outgoing));
+  flush_ready();
 }
 
 // True: cursor->current covers cursor->next.

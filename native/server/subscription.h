@@ -55,6 +55,7 @@ class Subscription {
   struct Slice;
 
   bool pump_cursor(Cursor* cursor);
+  void end_if_complete(Cursor* cursor);
   bool load(Cursor* cursor);
   void loaded(Cursor* cursor, Result<partition::StoredBatch> batch);
   bool choose_placement(Slice* slice, wire::DeliveryMessage* message);
@@ -72,6 +73,7 @@ class Subscription {
   std::vector<std::unique_ptr<Cursor>> cursors_;
   size_t next_cursor_ = 0;  // round robin
   uint64_t deliveries_ = 0;
+  bool granted_ = false;              // the client knows that it is subscribed: its first credit has come
   std::deque<wire::Window> windows_;  // the front one is being filled
   uint64_t window_fill_ = 0;
   bool windows_wanted_ = false;  // the client was asked for some

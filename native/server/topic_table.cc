@@ -100,24 +100,46 @@ Status TopicTable::open_partitions(const partition::TopicEntry& entry) {
     hosted->topic = entry.uuid;
     hosted->topic_name = entry.name;
     hosted->index = PartitionIndex(i);
+    hosted->complete = entry.state == partition::TopicState::kComplete;
     hosted->partition = std::move(opened.value().partition);
     partitions[i] = std::move(hosted);
   }
   return {};
 }
 
+// Whether the catalogue may take the entry.
+Status TopicTable::check_change(const partition::TopicEntry& entry) const {
+  using partition::TopicState;
+  bool known = false;
+  for (const partition::TopicEntry& other : core_->storage->entries()) {
+    if (other.uuid == entry.uuid) {
+      known = other.state != TopicState::kDeleting;
+      if (other.state == TopicState::kComplete && entry.state == TopicState::kActive) {
+        return {ErrorCode::k_TOPIC_COMPLETE, "topic '" + entry.name + "' is complete"};
+      }
+    } else if (other.name == entry.name && other.state != TopicState::kCreating) {  // never finished: the name is free
+      return {ErrorCode::k_TOPIC_EXISTS, "topic '" + entry.name + "' exists already"};
+    }
+  }
+  if (known || entry.state != TopicState::kComplete) return {};
+  return {ErrorCode::k_TOPIC_NOT_FOUND, "topic '" + entry.name + "' does not exist on this server (any more)"};
+}
+
 Status TopicTable::put(const wire::TopicRecord& record) {
   const Status valid = wire::validate_name(record.name);
   if (!valid) return valid;
-  for (const partition::TopicEntry& other : core_->storage->entries()) {
-    if (other.name != record.name || other.uuid == record.uuid) continue;
-    if (other.state == partition::TopicState::kCreating) continue;  // never finished: the name is free
-    return {ErrorCode::k_TOPIC_EXISTS, "topic '" + record.name + "' exists already"};
-  }
   const partition::TopicEntry entry = to_entry(record);
+  const Status allowed = check_change(entry);
+  if (!allowed) return allowed;
   const Status stored = core_->storage->put(entry);
   if (!stored || entry.state == partition::TopicState::kDeleting) return stored;
-  return open_partitions(entry);
+  const Status opened = open_partitions(entry);
+  if (!opened || entry.state != partition::TopicState::kComplete) return opened;
+  for (const std::shared_ptr<HostedPartition>& hosted : open_[entry.uuid]) {
+    if (hosted != nullptr) hosted->complete = true;
+  }
+  if (on_complete) on_complete();
+  return {};
 }
 
 void TopicTable::remove(const Uuid& topic, partition::StatusCallback done) {

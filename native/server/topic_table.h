@@ -40,6 +40,7 @@ struct HostedPartition {
   std::unique_ptr<partition::Partition> partition;
   bool closing = false;
   std::vector<PartitionReader*> readers;
+  bool complete = false;  // takes no new batches
 };
 
 class TopicTable {
@@ -49,6 +50,7 @@ class TopicTable {
   // Opens every partition that the catalogue gives this server, and reports what recovery found.
   Status open_all();
   // TOPIC_EXISTS when another topic of that name is active or being deleted; one that was never finished is replaced.
+  // A complete topic stays complete: TOPIC_COMPLETE. What is not here can't be completed: TOPIC_NOT_FOUND.
   Status put(const wire::TopicRecord& record);
   // Closes the partitions (on_closing is called for each first), deletes their files and the entry, then answers.
   void remove(const Uuid& topic, partition::StatusCallback done);
@@ -70,9 +72,12 @@ class TopicTable {
 
   // Sessions drop what they have on a partition when it is about to close.
   std::function<void(HostedPartition*)> on_closing;
+  // A partition takes no more: subscriptions that are at its end tell their consumers.
+  std::function<void()> on_complete;
 
  private:
   using Partitions = std::vector<std::shared_ptr<HostedPartition>>;  // by index; null: another server's
+  Status check_change(const partition::TopicEntry& entry) const;
   Status open_partitions(const partition::TopicEntry& entry);
   void close_partitions(const Partitions& partitions, partition::StatusCallback done);
   wire::TopicRecord to_record(const partition::TopicEntry& entry) const;

@@ -85,7 +85,7 @@ Status read_topic_record(ByteReader* reader, TopicRecord* record) {
   record->placement.resize(count);
   for (Uuid& server : record->placement) server = reader->uuid();
   record->config = reader->string(kTopicConfigBytesMax);
-  if (!reader->ok() || state > static_cast<uint8_t>(TopicState::kDeleting) || record->durability > 2 ||
+  if (!reader->ok() || state > static_cast<uint8_t>(TopicState::kComplete) || record->durability > 2 ||
       manager > static_cast<uint8_t>(ManagerKind::kLog) || zero != 0) {
     return malformed("topic");
   }

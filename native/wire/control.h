@@ -85,7 +85,7 @@ struct ErrorFrame {
   std::string message;
 };
 
-enum class TopicState : uint8_t { kCreating = 0, kActive = 1, kDeleting = 2 };
+enum class TopicState : uint8_t { kCreating = 0, kActive = 1, kDeleting = 2, kComplete = 3 };
 enum class ManagerKind : uint8_t { kMemory = 0, kLog = 1 };
 
 // A topic as every server that owns a partition of it keeps it.

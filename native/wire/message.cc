@@ -125,7 +125,7 @@ bool has_type(const MessageView& view, MessageType type) { return view.type == t
 bool is_bare(const MessageView& view, MessageType type) { return view.type == type && view.body.empty(); }
 
 bool known_type(uint8_t type) {
-  return type >= static_cast<uint8_t>(MessageType::kPing) && type <= static_cast<uint8_t>(MessageType::kWindowsWanted);
+  return type >= static_cast<uint8_t>(MessageType::kPing) && type <= static_cast<uint8_t>(MessageType::kPartitionEnd);
 }
 
 bool read_run(ByteReader* reader, BatchRun* run) {
@@ -299,6 +299,15 @@ void encode(const WindowsWantedMessage& message, std::vector<uint8_t>* out) {
   finish_message(0, out);
 }
 
+void encode(const PartitionEndMessage& message, std::vector<uint8_t>* out) {
+  begin_message(MessageType::kPartitionEnd, out);
+  ByteWriter writer(out);
+  writer.u32(message.subscription);
+  writer.u32(message.partition.value);
+  writer.u64(message.next_id.value);
+  finish_message(0, out);
+}
+
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out) {
   begin_message(MessageType::kSubscriptionError, out);
   ByteWriter writer(out);
@@ -462,6 +471,17 @@ Result<WindowsWantedMessage> decode_windows_wanted(const MessageView& view) {
   WindowsWantedMessage message;
   message.subscription = reader.u32();
   if (!reader.finished()) return malformed("request for windows");
+  return message;
+}
+
+Result<PartitionEndMessage> decode_partition_end(const MessageView& view) {
+  if (!is_bare(view, MessageType::kPartitionEnd)) return malformed("not the end of a partition");
+  ByteReader reader(view.fixed);
+  PartitionEndMessage message;
+  message.subscription = reader.u32();
+  message.partition = PartitionIndex(reader.u32());
+  message.next_id = EventId(reader.u64());
+  if (!reader.finished()) return malformed("end of a partition");
   return message;
 }
 

@@ -35,6 +35,7 @@ enum class MessageType : uint8_t {
   kFetchDone = 8,          // server: the answer
   kSubscriptionError = 9,  // server: a partition of a subscription has failed
   kWindowsWanted = 10,     // server: a subscription has more to deliver than fits into messages; asked once a session
+  kPartitionEnd = 11,      // server: a partition of a complete topic was delivered to its end
 };
 
 // Memory of the client: what RMA needs to reach it.
@@ -144,6 +145,13 @@ struct WindowsWantedMessage {
   uint32_t subscription = 0;
 };
 
+// Comes behind the last delivery of the partition; nothing of it follows.
+struct PartitionEndMessage {
+  uint32_t subscription = 0;
+  PartitionIndex partition;
+  EventId next_id;  // one past its last event
+};
+
 // Encoders append header and fixed part to `out` (cleared first); the caller appends `body_bytes` of body.
 void encode_ping(MessageType type, std::vector<uint8_t>* out);  // kPing or kPong
 void encode(const BatchMessage& message, uint32_t body_bytes, std::vector<uint8_t>* out);
@@ -154,6 +162,7 @@ void encode(const FetchMessage& message, std::vector<uint8_t>* out);
 void encode(const FetchDoneMessage& message, std::vector<uint8_t>* out);
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out);
 void encode(const WindowsWantedMessage& message, std::vector<uint8_t>* out);
+void encode(const PartitionEndMessage& message, std::vector<uint8_t>* out);
 
 // A received message: type, fixed part (without header) and body, not copied.
 struct MessageView {
@@ -174,5 +183,6 @@ Result<FetchMessage> decode_fetch(const MessageView& view);
 Result<FetchDoneMessage> decode_fetch_done(const MessageView& view);
 Result<SubscriptionErrorMessage> decode_subscription_error(const MessageView& view);
 Result<WindowsWantedMessage> decode_windows_wanted(const MessageView& view);
+Result<PartitionEndMessage> decode_partition_end(const MessageView& view);
 
 }  // namespace diaspora::wire

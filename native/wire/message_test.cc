@@ -93,6 +93,9 @@ std::vector<Sample> all_samples() {
   encode(WindowsWantedMessage{3}, &bytes);
   samples.push_back(
       {"windows wanted", bytes, [](const MessageView& view) { return decode_windows_wanted(view).status(); }});
+  encode(PartitionEndMessage{3, PartitionIndex(4), EventId(5)}, &bytes);
+  samples.push_back(
+      {"partition end", bytes, [](const MessageView& view) { return decode_partition_end(view).status(); }});
   return samples;
 }
 

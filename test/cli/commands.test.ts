@@ -28,6 +28,7 @@ const commands = [
   'topic create',
   'topic list',
   'topic describe',
+  'topic complete',
   'topic delete',
 ];
 
@@ -252,6 +253,18 @@ test('forward copies by the rules of a file, and the next run goes on behind', a
   const bad = await run(['forward', '--config', 'bad.yaml']);
   assert.equal(bad.code, 1);
   assert.match(bad.stderr, /there is no driver 'b'/);
+});
+
+test('a complete topic ends its consumers, and is shown as such', async () => {
+  const where = ['--data', 'completed'];
+  await succeed(['topic', 'create', 'notes', '--partitions', '2', ...where]);
+  await succeed(['produce', 'notes', ...where], '1\n2\n3\n');
+  assert.deepEqual(await succeed(['topic', 'complete', 'notes', ...where]), ['completed notes']);
+  assert.equal((await succeed(['consume', 'notes', '--json', ...where])).length, 3);
+  await failInOneLine(['produce', 'notes', ...where], /notes.*complete.*\[TOPIC_COMPLETE\]/, '4\n');
+  assert.ok((await succeed(['topic', 'describe', 'notes', ...where])).includes('state       complete'));
+  assert.deepEqual(await succeed(['topic', 'list', '-v', ...where]), ['notes  complete  2  log  sync']);
+  await failInOneLine(['topic', 'complete', 'other', ...where], /\[TOPIC_NOT_FOUND\]/);
 });
 
 test('consumer list tells how far each name has come', async () => {

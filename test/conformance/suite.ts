@@ -1,7 +1,7 @@
 /** What every driver, provider and partition manager must do alike: one suite, run by the files beside it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { BatchSize, type DataRange, type Driver, type EventData, fullData } from '../../lib/index.js';
+import { BatchSize, type Consumer, type DataRange, type Driver, type EventData, fullData } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
 import { groupConformance } from './groups.js';
@@ -300,6 +300,27 @@ export function conformance(backend: Backend): void {
       const again = await driver.openTopic<Numbered>(topic.name);
       assert.notEqual(again.uuid, topic.uuid);
       assert.equal(await again.producer().push({ n: 0 }), 0n);
+    });
+
+    test('a complete topic ends every consumer behind its last event, and takes no more', watchdog, async () => {
+      const topic = await newTopic(driver, place, { partitions: 2 });
+      const producer = topic.producer();
+      const early = topic.consumer({ name: 'early', dataSelector: fullData });
+      const count = async (consumer: Consumer<Numbered, unknown>): Promise<number> => consumer.process(() => undefined);
+      const counted = count(early);
+      for (let n = 0; n < 300; n += 1) producer.push({ n }, pattern(n, 2 * KiB));
+      await producer.flush();
+      await driver.completeTopic(topic.name);
+      assert.equal(await counted, 300);
+      assert.equal(early.completed, true);
+      await assert.rejects(Promise.resolve(producer.push({ n: 300 })), { code: 'TOPIC_COMPLETE', retryable: false });
+      const late = topic.consumer({ name: 'late', dataSelector: (_, whole) => whole.makeSubView(0, 10) });
+      assert.equal(await count(late), 300);
+      await assert.rejects(Promise.resolve(late.pull()), { code: 'TOPIC_COMPLETE' });
+      assert.equal((await topic.describe()).state, 'complete');
+      await driver.deleteTopic(topic.name);
+      await driver.createTopic(topic.name, { manager: place.manager });
+      assert.equal(await (await driver.openTopic<Numbered>(topic.name)).producer().push({ n: 0 }), 0n);
     });
 
     test('several producers and consumers of one driver do not disturb each other', watchdog, async () => {
