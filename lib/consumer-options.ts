@@ -68,7 +68,7 @@ export interface ConsumerOptions<T = unknown> {
    * for.
    */
   readonly onRevoke?: (partitions: readonly number[]) => void | Promise<void>;
-  /** Accepted; stages run on the caller's thread for now. */
+  /** Accepted, and without effect: what is stored is read on the caller's thread, when `event.metadata` is asked for. */
   readonly threadPool?: ThreadPool;
 }
 

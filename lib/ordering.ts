@@ -4,9 +4,9 @@
 
 /** See {@link Ordering}. */
 export const Ordering = {
-  /** Events that go to one partition are stored in the order of their pushes. */
+  /** Events that go to one partition are stored in the order of their pushes, whichever worker is done first. */
   Strict: 'strict',
-  /** An event may be overtaken by one whose stages finish sooner. As stages run on the caller's thread, none is yet. */
+  /** An event may be overtaken by one whose stages finish sooner, in a thread pool. On the caller's thread none is. */
   Loose: 'loose',
 } as const;
 

@@ -30,7 +30,11 @@ export interface ProducerOptions {
   readonly maxNumBatches?: number;
   /** Default: strict. */
   readonly ordering?: Ordering;
-  /** Accepted; stages run on the caller's thread for now. */
+  /**
+   * Where the topic's validator, partition selector and serializer run, if none of them is a function or object of this
+   * process or looks at data. Default: the caller's thread. Made by `driver.makeThreadPool`; any number of producers
+   * share one.
+   */
   readonly threadPool?: ThreadPool;
   /** With a fixed batch size: milliseconds after which a batch that is not full is sent. Default: 5. */
   readonly lingerMs?: number;

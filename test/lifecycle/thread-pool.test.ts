@@ -36,17 +36,29 @@ for (const { ending, title, stored } of expectations) {
   });
 }
 
-test('a pool works in a program that is a string', () => {
+/** Runs a program that is a string, with a producer that has a pool of one thread; gives what it prints. */
+function runText(modules: string, body: string, ...flags: string[]): string {
   const library = pathToFileURL(join(import.meta.dirname, '../../lib/index.js')).href;
   const program = `
     import { Driver } from ${JSON.stringify(library)};
-    const driver = await Driver.open({ data: false });
-    await driver.createTopic('t', { serializer: 'msgpack' });
+    const driver = await Driver.open({ data: false, modules: ${JSON.stringify(modules)} });
+    await driver.createTopic('t', { validator: { type: 'obeys:./pool.mjs' } });
     const producer = (await driver.openTopic('t')).producer({ threadPool: driver.makeThreadPool(1) });
-    console.log(await producer.push({ n: 1 }));
+    ${body}
     await driver.close();`;
-  const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-    encoding: 'utf8',
-  });
-  assert.deepEqual([status, stdout], [0, '0n\n'], stderr);
+  const run = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', program], { encoding: 'utf8' });
+  assert.equal(run.status, 0, run.stderr);
+  return run.stdout;
+}
+
+test('a pool works in a program that is a string', async (t) => {
+  assert.equal(runText(await poolModules(t), 'console.log(await producer.push({ n: 1 }));'), '0n\n');
+});
+
+test('a stage that exhausts the memory of its worker fails its event, and the process lives', async (t) => {
+  const body = `
+    await producer.push({ eat: true }).catch(({ code, cause }) => console.log(code, cause.code));
+    console.log(await producer.push({ n: 1 }));`;
+  const told = runText(await poolModules(t), body, '--max-old-space-size=100');
+  assert.equal(told, 'RESOURCE_EXHAUSTED ERR_WORKER_OUT_OF_MEMORY\n0n\n');
 });

@@ -14,13 +14,14 @@ const pause = () => Atomics.wait(sleeper, 0, 0, 2);
 /** Does what the metadata says. */
 export const obeys = () => ({
   validate(metadata) {
-    const { begun, gate, done, exit, hang, thrown, refuse, add, deaf } = metadata ?? {};
+    const { begun, gate, done, exit, hang, thrown, refuse, add, deaf, eat } = metadata ?? {};
     if (begun) writeFileSync(begun, '');
     while (gate && !existsSync(gate)) pause();
     if (done) writeFileSync(done, '');
     if (exit !== undefined) process.exit(exit);
     if (deaf) process.reallyExit(deaf);
     if (hang) for (;;) pause();
+    for (const all = []; eat; ) all.push(new Array(100_000).fill(1.5));
     if (thrown) setTimeout(() => { throw new RangeError(thrown); });
     if (refuse === false) return false;
     if (refuse !== undefined) throw new TypeError(refuse);
@@ -59,12 +60,6 @@ export const ends = ({ how }) => {
   if (!isMainThread && how === 'hang') for (;;) pause();
   if (!isMainThread && how === 'throw') throw new Error('not in a worker');
   return (metadata) => true;
-};
-/** Burns time. */
-export const burns = ({ rounds }) => (metadata) => {
-  let sum = 0;
-  for (let i = 0; i < rounds; i++) sum = (sum * 31 + i) % 1_000_003;
-  return sum >= 0;
 };
 `;
 
