@@ -15,6 +15,7 @@ import { DiasporaError, type ErrorCode, fromNative } from './errors.js';
 import { Completion, Future } from './future.js';
 import type { NativeError, NativeProducer } from './native.js';
 import type { Ordering } from './ordering.js';
+import { type PendingFlush, settleFlush } from './pending-flush.js';
 import type { EventId, ProducerSettings, PushOptions } from './producer-options.js';
 import type { BatchSink, Runtime } from './runtime.js';
 import { type StagedBytes, type StagedOwner, type StagedPush, StagedPushes, type StoredAt } from './staged-pushes.js';
@@ -38,14 +39,6 @@ type State = 'open' | 'closing' | 'closed' | 'destroyed';
 const errorsKept = 100;
 /** How long a producer with nothing pending is not ready after the driver's limit refused a push, milliseconds. */
 const refusalPauseMs = 10;
-
-/** A flush that waits for every batch up to `sequence`. */
-interface PendingFlush {
-  readonly sequence: number;
-  remaining: number;
-  readonly errors: DiasporaError[];
-  readonly completion: Completion<void>;
-}
 
 /** What a producer is made of. Internal. */
 export interface ProducerParts {
@@ -555,19 +548,4 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   #error(code: ErrorCode, message: string): DiasporaError {
     return new DiasporaError(code, message, { topic: this.topic });
   }
-}
-
-function settleFlush({ errors, completion }: PendingFlush): void {
-  const first = errors[0];
-  if (first === undefined) {
-    completion.resolve();
-    return;
-  }
-  const { code, topic, partition } = first;
-  const message =
-    errors.length === 1 ? first.message : `${first.message} (the first of ${errors.length} failed batches)`;
-  // One of each kind: hundreds of batches may have failed for one reason.
-  const kinds = new Map(errors.map((error) => [`${error.partition} ${error.code}`, error]));
-  kinds.delete(`${partition} ${code}`);
-  completion.reject(new DiasporaError(code, message, { topic, partition, cause: first, errors: [...kinds.values()] }));
 }

@@ -15,11 +15,11 @@ import { Ordering } from './ordering.js';
 import type { EventId } from './producer-options.js';
 import type { Runtime } from './runtime.js';
 import { encodeJson } from './stages/json.js';
+import { groupEventsMax, type Lane, type StageJob } from './stages/lane.js';
 import { isPlainJson } from './stages/plain-json.js';
 import { runStages, type StageOutcome, type StageRun } from './stages/run-stages.js';
-import { groupEventsMax, type Lane, type StagePool } from './stages/stage-pool.js';
+import type { StagePool } from './stages/stage-pool.js';
 import type { StageSetup } from './stages/stage-setup.js';
-import type { StageJob } from './stages/stage-thread.js';
 import type { EventData } from './stages/types.js';
 
 /** What the server's entry of an event takes beside metadata and data, bytes; the core counts it as well. */

@@ -69,6 +69,7 @@ function checkContents(files) {
     'dist/lib/index.js',
     'dist/lib/index.d.ts',
     'dist/lib/cli/main.js',
+    'dist/lib/stages/stage-worker.js',
     'binding.gyp',
     'native/sources.gypi',
     'LICENSE',

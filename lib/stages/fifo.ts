@@ -1,6 +1,6 @@
 /** A queue of which both ends are cheap, at any length. */
 
-/** Items taken from the front leave this much room before the rest moves up. */
+/** The rest moves up once so many were taken, and more than are left. */
 const gapMax = 1024;
 
 export class Fifo<T> {
@@ -9,11 +9,6 @@ export class Fifo<T> {
 
   get length(): number {
     return this.#items.length - this.#start;
-  }
-
-  /** The oldest, which stays. */
-  peek(): T | undefined {
-    return this.#items[this.#start];
   }
 
   push(item: T): void {

@@ -13,18 +13,12 @@
  * Invariant: each job is completed exactly once, unless it was cancelled.
  */
 import { DiasporaError, wrapError } from '../errors.js';
-import { Fifo } from './fifo.js';
+import { groupEventsMax, Lane, type StageJob } from './lane.js';
 import type { StageOutcome } from './run-stages.js';
 import type { StageSetup } from './stage-setup.js';
-import { type JobSource, type Remains, type StageJob, StageThread, type ThreadOwner } from './stage-thread.js';
+import { type Remains, StageThread, type ThreadOwner } from './stage-thread.js';
 import { stageWork, type WorkSource } from './stage-work.js';
 
-/** What the stages of one group should take, milliseconds; a message there and back costs about a hundredth of it. */
-const groupMs = 0.5;
-/** Events in a group: more would not make messages cheaper. */
-export const groupEventsMax = 256;
-/** Characters in a group: large metadata should be spread over the workers. */
-const groupCharactersMax = 2 ** 20;
 /** Between two looks at the workers. */
 const watchMs = 10;
 /** Counted at most between two looks: when the process was stopped, or this thread busy, the workers may have been, too. */
@@ -33,34 +27,6 @@ const watchStepMax = 100;
 const startMsMin = 30_000;
 /** Workers in a row that may end before their first event, until what they should have done fails. */
 const fruitlessMax = 3;
-
-/** The events of one producer. */
-export class Lane implements JobSource {
-  readonly setup: StageSetup;
-  averageMs: number | undefined;
-  fruitless = 0;
-  readonly queue: Fifo<StageJob> = new Fifo();
-
-  constructor(setup: StageSetup) {
-    this.setup = setup;
-  }
-
-  /** Takes jobs for one group; none when all were cancelled. */
-  take(): StageJob[] {
-    // The first events are sent alone: nothing is known of them.
-    const wanted = this.averageMs === undefined ? 1 : Math.ceil(groupMs / this.averageMs);
-    const jobs: StageJob[] = [];
-    let characters = 0;
-    while (jobs.length < Math.min(wanted, groupEventsMax) && characters < groupCharactersMax) {
-      const job = this.queue.shift();
-      if (job === undefined) break;
-      if (job.done) continue;
-      jobs.push(job);
-      characters += job.text.length;
-    }
-    return jobs;
-  }
-}
 
 export class StagePool implements ThreadOwner, WorkSource {
   readonly #threadsMax: number;
@@ -171,7 +137,7 @@ export class StagePool implements ThreadOwner, WorkSource {
       this.#putBack(rest);
     } else if (group !== undefined) {
       // It was making the stages of that lane.
-      const lane = group.source as Lane;
+      const { lane } = group;
       this.#putBack([[lane, begun], ...rest]);
       lane.fruitless += 1;
       if (lane.fruitless >= fruitlessMax) this.#giveUp(lane, reason);
@@ -223,8 +189,7 @@ export class StagePool implements ThreadOwner, WorkSource {
 
   #putBack(rest: Remains['rest']): void {
     // The oldest group comes last, and so to the front.
-    for (const [source, jobs] of [...rest].reverse()) {
-      const lane = source as Lane;
+    for (const [lane, jobs] of [...rest].reverse()) {
       lane.queue.putBack(jobs);
       if (lane.queue.length > 0) this.#waiting.add(lane);
     }
@@ -261,12 +226,13 @@ export class StagePool implements ThreadOwner, WorkSource {
     return best;
   }
 
-  /** At most one starts at a time for each lane that waits: they would have nothing to do yet. */
+  /** No more than there are events for. */
   #startThread(): void {
+    if (this.#threads.length >= this.#threadsMax || this.#state === 'closed') return;
     let waiting = 0;
     for (const lane of this.#waiting) waiting += lane.queue.length;
     const starting = this.#threads.filter(({ isStarting }) => isStarting).length;
-    if (this.#threads.length >= this.#threadsMax || starting >= waiting || this.#state === 'closed') return;
+    if (starting >= waiting) return;
     try {
       this.#threads.push(new StageThread(this));
     } catch (error) {
@@ -321,7 +287,7 @@ export class StagePool implements ThreadOwner, WorkSource {
     this.#failAll(begun, error);
     this.#putBack(rest);
     // Other workers would take as long to load them.
-    if (group !== undefined && !isInStage) this.#giveUp(group.source as Lane, error);
+    if (group !== undefined && !isInStage) this.#giveUp(group.lane, error);
     if (isStarting) this.#giveUpAll(error);
     this.#dispatch();
     this.#rest();

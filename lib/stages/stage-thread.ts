@@ -8,6 +8,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { DiasporaError } from '../errors.js';
 import { receiveError } from './error-transport.js';
+import type { Lane, StageJob } from './lane.js';
 import type { StageOutcome } from './run-stages.js';
 import {
   claimedAll,
@@ -18,28 +19,7 @@ import {
   type ThreadData,
   type ToThread,
 } from './stage-messages.js';
-import type { StageSetup } from './stage-setup.js';
 import { stageWork } from './stage-work.js';
-
-/** An event on its way through the stages. */
-export interface StageJob {
-  readonly text: string;
-  /** The text is what was pushed. */
-  readonly isVerbatim: boolean;
-  readonly requested: number | undefined;
-  /** It has an outcome, or nobody wants one any more. */
-  done: boolean;
-  complete(outcome: StageOutcome): void;
-}
-
-/** Events of one producer. Its owner is the pool. */
-export interface JobSource {
-  readonly setup: StageSetup;
-  /** What an event took lately; undefined: not known yet. */
-  averageMs: number | undefined;
-  /** Workers in a row that ended while they made its stages. */
-  fruitless: number;
-}
 
 /** What a thread tells its pool. */
 export interface ThreadOwner {
@@ -53,7 +33,7 @@ export interface ThreadOwner {
 
 interface Group {
   readonly slot: number;
-  readonly source: JobSource;
+  readonly lane: Lane;
   readonly jobs: readonly StageJob[];
   /** Results that have come. */
   reported: number;
@@ -66,7 +46,7 @@ export interface Remains {
   /** Events that it was working on, or the events whose stages it could not even begin to make. */
   readonly begun: readonly StageJob[];
   /** Those that another thread can take. */
-  readonly rest: readonly (readonly [JobSource, readonly StageJob[]])[];
+  readonly rest: readonly (readonly [Lane, readonly StageJob[]])[];
 }
 
 /** Weight of the newest part in the average. */
@@ -151,8 +131,8 @@ export class StageThread {
     }
   }
 
-  send(source: JobSource, jobs: readonly StageJob[]): void {
-    const { setup } = source;
+  send(lane: Lane, jobs: readonly StageJob[]): void {
+    const { setup } = lane;
     if (!this.#known.has(setup.id)) {
       this.#known.add(setup.id);
       this.#post({ kind: 'setup', setup });
@@ -160,7 +140,7 @@ export class StageThread {
     const slot = this.#sent % groupsPerThread;
     this.#sent += 1;
     Atomics.store(this.#claims, slot, 0);
-    this.groups.push({ slot, source, jobs, reported: 0, claimed: undefined });
+    this.groups.push({ slot, lane, jobs, reported: 0, claimed: undefined });
     let end = 0;
     this.#post({
       kind: 'group',
@@ -202,19 +182,18 @@ export class StageThread {
    */
   takeBack(): Remains {
     this.isTakenFrom = true;
-    const rest: [JobSource, readonly StageJob[]][] = [];
+    const rest: [Lane, readonly StageJob[]][] = [];
     let begun: readonly StageJob[] = [];
     for (const [at, group] of this.groups.entries()) {
-      const { source, jobs, reported } = group;
+      const { lane, jobs, reported } = group;
       const left = (from: number, to?: number): StageJob[] => jobs.slice(from, to).filter(({ done }) => !done);
       const isFirstTime = group.claimed === undefined;
       group.claimed ??= Math.min(Atomics.exchange(this.#claims, group.slot, claimedAll), jobs.length);
       const { claimed } = group;
       if (at === 0) begun = claimed === 0 ? left(0) : left(Math.max(claimed - 1, reported), claimed);
       // Those before the one that is begun are done, but not told. They are done once more: nothing of them is stored.
-      if (isFirstTime && at === 0 && claimed > 0)
-        rest.push([source, [...left(reported, claimed - 1), ...left(claimed)]]);
-      else if (isFirstTime && at > 0) rest.push([source, left(0)]);
+      if (isFirstTime && at === 0 && claimed > 0) rest.push([lane, [...left(reported, claimed - 1), ...left(claimed)]]);
+      else if (isFirstTime && at > 0) rest.push([lane, left(0)]);
     }
     return { begun, rest };
   }
@@ -256,11 +235,11 @@ export class StageThread {
     }
     group.reported += part.count;
     if (part.count > 0) {
-      const { source } = group;
+      const { lane } = group;
       const each = part.tookMs / part.count;
-      const before = source.averageMs ?? each;
-      source.fruitless = 0;
-      source.averageMs = before + newestWeight * (each - before);
+      const before = lane.averageMs ?? each;
+      lane.fruitless = 0;
+      lane.averageMs = before + newestWeight * (each - before);
     }
     if (part.isLast) {
       this.groups.shift();
