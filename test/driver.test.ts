@@ -38,6 +38,8 @@ test('bad names and options are refused before anything is sent', async () => {
     { durability: 'x' },
     { manager: 'x' },
     { validator: 7 },
+    { validator: {} },
+    { serializer: { type: 5 } },
     { y: 1 },
   ];
   for (const options of [...bad, { manager: 'memory', durability: 'sync' }]) {
