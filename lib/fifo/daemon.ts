@@ -2,6 +2,7 @@
  * The daemon behind `diaspora fifo`: takes lines from a control pipe (control-line.ts) and attaches named pipes to
  * topics, until it is stopped. A line that is wrong, and an attachment that fails, is told of and ends nothing else.
  */
+import { setMaxListeners } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Driver } from '../driver.js';
@@ -40,6 +41,8 @@ class Daemon {
     this.#driver = driver;
     this.#options = options;
     this.#stop = AbortSignal.any([options.stop, this.#ending.signal]);
+    // Every attachment listens to it.
+    setMaxListeners(0, this.#stop);
   }
 
   async run(): Promise<void> {
@@ -51,7 +54,7 @@ class Daemon {
       await onReady();
       const failed = new AbortController().signal;
       for await (const run of reader.runs({ stop: this.#stop, drainMs: 0, failed })) {
-        for (const { text } of run) await this.#obey(text ?? '');
+        for (const { text } of run) await this.#obey(text ?? 'a line that is too long');
       }
     } finally {
       this.#ending.abort();
@@ -83,10 +86,8 @@ class Daemon {
     const subject = `${command.path} ${command.kind === 'feed' ? '->' : '<-'} ${command.topic}`;
     const context = { stop: this.#stop, drainMs, note: (text: string) => onNote(subject, text) };
     // Opened before anything is told: a writer that comes then finds its reader.
-    const running =
-      command.kind === 'feed'
-        ? feed(new PipeReader(path), topic, command, context)
-        : tap(topic, { ...command, path }, context);
+    const here = { ...command, path };
+    const running = here.kind === 'feed' ? feed(topic, here, context) : tap(topic, here, context);
     onNote(line, 'attached');
     const ended = running.then((count) => onNote(subject, `${count} event${count === 1 ? '' : 's'}`));
     const done = ended.finally(() => this.#attached.delete(path));

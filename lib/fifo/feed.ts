@@ -13,7 +13,7 @@ import { parseJson } from '../stages/json.js';
 import type { TopicHandle } from '../topic-handle.js';
 import type { FeedCommand, LineFormat } from './control-line.js';
 import { type Line, lineBytesMax } from './line-splitter.js';
-import type { PipeReader, ReadingLimits } from './pipe-reader.js';
+import { PipeReader, type ReadingLimits } from './pipe-reader.js';
 
 /** Runs of lines that are pushed and not yet stored; a run is what was read at once, at most 64 KiB. */
 const runsInFlightMax = 16;
@@ -153,11 +153,13 @@ function isOfEvent(error: unknown): boolean {
   return error instanceof DiasporaError && codesOfEvents.includes(error.code);
 }
 
-/** Stores the lines of `reader` until it is stopped; resolves with how many. Closes the pipe, whatever happens. */
+/**
+ * Stores what is written to the pipe until it is stopped; resolves with how many lines. The pipe is open when this
+ * returns its promise, and closed when that settles.
+ */
 export async function feed(
-  reader: PipeReader,
   topic: TopicHandle,
-  { format, batchSize }: FeedCommand,
+  { path, format, batchSize }: FeedCommand,
   context: AttachmentContext,
 ): Promise<number> {
   const failed = new AbortController();
@@ -165,6 +167,7 @@ export async function feed(
   const feeding = new Feed(producer, format, context, failed);
   try {
     const { stop, drainMs } = context;
+    const reader = new PipeReader(path);
     for await (const lines of reader.runs({ stop, drainMs, failed: failed.signal })) await feeding.take(lines);
     if (reader.hasCutWriter) context.note('a writer still has the pipe open; it is told with its next write');
     await feeding.end();

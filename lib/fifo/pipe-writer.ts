@@ -41,7 +41,8 @@ export class PipeWriter<L extends OutgoingLine> {
   #socket: Socket | undefined;
   #maybeInPipe: Written<L>[] = [];
   #bytesWritten = 0;
-  #queue: L[] = [];
+  #queue: readonly L[] = [];
+  #isEnded = false;
   /** Called when the queue is empty, or no more is taken from it. */
   #onDrained: (() => void) | undefined;
   /** Ends a pause. */
@@ -54,8 +55,9 @@ export class PipeWriter<L extends OutgoingLine> {
   }
 
   /** Queues lines; resolves when all are written, by and by, or when run() has ended. */
-  write(lines: readonly L[]): Promise<void> {
-    this.#queue.push(...lines);
+  async write(lines: readonly L[]): Promise<void> {
+    if (this.#isEnded) return undefined;
+    this.#queue = [...this.#queue, ...lines];
     return new Promise((resolve) => {
       this.#onDrained = resolve;
       this.#wake?.();
@@ -71,6 +73,7 @@ export class PipeWriter<L extends OutgoingLine> {
         else await this.#rest();
       }
     } finally {
+      this.#isEnded = true;
       this.#onDrained?.();
     }
   }
@@ -86,8 +89,8 @@ export class PipeWriter<L extends OutgoingLine> {
   async #writeSome(limits: WritingLimits): Promise<void> {
     if (!(await this.#findReader(limits.stop))) return;
     const group = this.#queue.slice(0, groupLength(this.#queue));
-    if (await this.#writeGroup(group, limits)) this.#queue.splice(0, group.length);
-    else if (!limits.cut.aborted) this.#queue.unshift(...this.#takeBack());
+    if (await this.#writeGroup(group, limits)) this.#queue = this.#queue.slice(group.length);
+    else if (!limits.cut.aborted) this.#queue = [...this.#takeBack(), ...this.#queue];
     this.#forget();
   }
 

@@ -144,8 +144,8 @@ export async function tap(topic: TopicHandle, command: TapCommand, context: Atta
   };
   if (stop.aborted) startCut();
   else stop.addEventListener('abort', startCut, { once: true, signal: ended.signal });
-  const tapping = new Tap(topic, command, context);
   try {
+    const tapping = new Tap(topic, command, context);
     await tapping.run(cut.signal);
     return tapping.taken;
   } finally {

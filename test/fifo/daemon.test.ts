@@ -351,3 +351,28 @@ test('lines of the control file attach pipes; one that is wrong is answered and 
   assert.equal(existsSync(control), false);
   assert.ok((await stat(join(directory, 'in'))).isFIFO(), 'a writer that comes now waits for the next daemon');
 });
+
+test('many pipes at once: none is starved, and nobody warns of listeners', watchdog, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const { driver, topic } = await openTopic(t);
+  const warnings: Error[] = [];
+  const listener = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', listener);
+  t.after(() => process.off('warning', listener));
+  const pipes = 20;
+  const lines = range(0, pipes).flatMap((n) => [`in${n} -> notes (format=json)`, `out${n} <- notes`]);
+  const daemon = await startDaemon(t, driver, directory, lines);
+  await Promise.all(range(0, pipes).map((n) => writeText(join(directory, `in${n}`), `${n}\n`)));
+  for (const n of range(0, pipes)) {
+    const reader = new Reader(join(directory, `out${n}`));
+    const numbers = (await reader.lines(pipes)).map(Number);
+    assert.deepEqual(
+      numbers.sort((a, b) => a - b),
+      range(0, pipes),
+    );
+    reader.close();
+  }
+  await daemon.stop();
+  assert.equal(await count(topic), pipes);
+  assert.deepEqual(warnings, []);
+});
