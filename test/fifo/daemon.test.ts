@@ -171,6 +171,21 @@ test('a line that can be no event is told of and left out; the others are stored
   assert.match(told, /2 events$/m);
 });
 
+test('a writer that came and went before it was looked is heard out', watchdog, async (t) => {
+  const pipe = join(await temporaryDirectory(t), 'in');
+  await makePipe(pipe);
+  const reader = new PipeReader(pipe);
+  await writeText(pipe, 'one\ntwo');
+  const ending = new AbortController();
+  const failed = new AbortController().signal;
+  const texts: unknown[] = [];
+  for await (const lines of reader.runs({ stop: ending.signal, drainMs: 0, failed })) {
+    texts.push(...lines.map(({ text }) => text));
+    if (texts.length === 2) ending.abort();
+  }
+  assert.deepEqual(texts, ['one', 'two']);
+});
+
 test('a topic that takes no more stops the reading of the pipe, and then its writer', watchdog, async (t) => {
   const pipe = join(await temporaryDirectory(t), 'in');
   await makePipe(pipe);
