@@ -87,6 +87,7 @@ export function referenceConformance(backend: Backend): void {
       const consumer = topic.consumer({ name: 'c', batchSize: 5, maxNumBatches: 4, threadPool });
       assert.deepEqual([consumer.name, consumer.topic, consumer.state], ['c', topic.name, 'open']);
       assert.deepEqual([consumer.batchSize, consumer.maxNumBatches], [BatchSize.of(5), 4]);
+      await consumer.ready;
       assert.deepEqual([consumer.partitions, consumer.threadPool], [[0], threadPool]);
       await Promise.all([producer.close(), consumer.close()]);
     });
