@@ -69,12 +69,6 @@ export class Acknowledger {
     else rounds.idle.push(done);
   }
 
-  /** The cursor may have been set back. */
-  forget(partition: number): void {
-    const rounds = this.#partitions.get(partition);
-    if (rounds !== undefined) rounds.stored = -1;
-  }
-
   /** Resolves when nothing is under way; rejects when an acknowledgement has failed. */
   async settled(): Promise<void> {
     if (this.#underWay > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));

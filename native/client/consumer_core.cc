@@ -159,15 +159,16 @@ void ConsumerCore::seek(PartitionIndex partition, uint64_t position) {
     ++seeking_[partition.value];
   }
   shared_.reactor->post([self = shared_from_this(), partition, position] {
-    const std::optional<uint64_t> token =
-        self->membership_ == nullptr ? std::optional<uint64_t>(0) : self->membership_->token(partition);
+    const Membership* membership = self->membership_.get();
+    const bool is_read = membership == nullptr || membership->owns(partition);
+    const uint64_t token = membership == nullptr ? 0 : membership->token(partition).value_or(0);
     self->drop_partition(partition);
     ++self->seeks_[partition.value];
     {
       const std::lock_guard<std::mutex> lock(self->mutex_);
       if (--self->seeking_[partition.value] == 0) self->seeking_.erase(partition.value);
     }
-    if (token && !self->peers_.empty()) self->subscribe({{partition, position, *token}});
+    if (is_read && !self->peers_.empty()) self->subscribe({{partition, position, token}});
     self->drain_taken();
   });
 }

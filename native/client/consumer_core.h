@@ -101,7 +101,7 @@ class ConsumerCore final : public Consumer,
   // Progress thread.
   std::vector<Peer*> peers_;  // by server index; empty before attach and after detach
   std::vector<Line> lines_;
-  std::map<uint32_t, uint32_t> seeks_;  // by partition: how often it went on elsewhere
+  std::map<uint32_t, uint32_t> seeks_;      // by partition: how often it went on elsewhere
   std::unique_ptr<Membership> membership_;  // null: not a member of a group
   Acknowledger acknowledger_;
   uint64_t open_request_ = 0;  // 0: answered

@@ -87,6 +87,11 @@ void Membership::fenced(PartitionIndex partition) {
   owner_->assigned({}, {partition});
 }
 
+bool Membership::owns(PartitionIndex partition) const {
+  const auto found = held_.find(partition.value);
+  return found != held_.end() && !found->second.revoked;
+}
+
 std::optional<uint64_t> Membership::token(PartitionIndex partition) const {
   const auto found = held_.find(partition.value);
   if (found == held_.end()) return std::nullopt;

@@ -49,6 +49,8 @@ class Membership {
   void release(PartitionIndex partition);
   // Another member owns it already.
   void fenced(PartitionIndex partition);
+  // Held, and not to be given back.
+  bool owns(PartitionIndex partition) const;
   // Of a partition that is held, also of one that is to be given back.
   std::optional<uint64_t> token(PartitionIndex partition) const;
 

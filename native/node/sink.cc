@@ -63,7 +63,7 @@ void Sink::partition_ended(uint32_t consumer, PartitionIndex partition, uint32_t
   gate_->push({.kind = CompletionKind::kPartitionEnd,
                .target = static_cast<double>(consumer),
                .a = static_cast<double>(partition.value),
-                .b = static_cast<double>(seeks)});
+               .b = static_cast<double>(seeks)});
 }
 
 void Sink::server_lost(uint32_t driver, uint32_t server, uint32_t attempt, const Error& error) {

@@ -17,8 +17,8 @@ constexpr uint64_t kTokenBlock = 1024;
 constexpr int64_t kStoreAgainMs = 1000;
 // Bounds on what one member may ask for.
 constexpr uint32_t kSessionTimeoutMsMax = 10 * 60 * 1000;
-constexpr size_t kMembersMax = 4096;
-constexpr size_t kGroupsMax = 64 * 1024;
+constexpr size_t kMembersMax = 4096;          // of a group
+constexpr size_t kAllMembersMax = 64 * 1024;  // of all groups: about 30 MiB
 
 }  // namespace
 
@@ -36,9 +36,6 @@ Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& 
   const Key key{frame.topic, frame.consumer};
   auto found = entries_.find(key);
   if (found == entries_.end()) {
-    if (entries_.size() >= kGroupsMax) {
-      return {ErrorCode::k_RESOURCE_EXHAUSTED, "the server has " + std::to_string(kGroupsMax) + " consumer groups"};
-    }
     const uint64_t generation = hosted.value()->partition->consumer(frame.consumer).generation;
     found = entries_.try_emplace(key, partitions, generation).first;
     // A member of before: this server was restarted, and others may be on their way.
@@ -50,24 +47,31 @@ Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& 
 
 void GroupTable::sync(const void* session, const wire::GroupSyncFrame& frame, Answer answer) {
   if (frame.leaving && !entries_.contains({frame.topic, frame.consumer})) return answer(wire::GroupView{});
+  const Key key{frame.topic, frame.consumer};
+  const auto known = entries_.find(key);
+  const bool is_new = known == entries_.end() || !known->second.members.contains(frame.member);
+  const size_t members = known == entries_.end() ? 0 : known->second.members.size();
+  if (is_new && !frame.leaving && (members >= kMembersMax || member_count_ >= kAllMembersMax)) {
+    return answer(Error{ErrorCode::k_RESOURCE_EXHAUSTED, "a consumer group has at most " + std::to_string(kMembersMax) +
+                                                             " members, all of a server together " +
+                                                             std::to_string(kAllMembersMax)});
+  }
   const Result<Entry*> entry = find_or_make(frame);
   if (!entry) return answer(entry.error());
-  if (entry.value()->members.size() >= kMembersMax && !entry.value()->members.contains(frame.member)) {
-    return answer(Error{ErrorCode::k_RESOURCE_EXHAUSTED,
-                        "a consumer group has at most " + std::to_string(kMembersMax) + " members"});
-  }
   attend(entry.value(), session, frame, std::move(answer));
-  static_cast<void>(advance({frame.topic, frame.consumer}));
-  arm();
+  static_cast<void>(advance(key));
+  arm(key);
 }
 
 void GroupTable::attend(Entry* entry, const void* session, const wire::GroupSyncFrame& frame, Answer given) {
   if (frame.leaving) {
     entry->group.remove(frame.member);
-    entry->members.erase(frame.member);
+    member_count_ -= entry->members.erase(frame.member);
     return given(wire::GroupView{});
   }
-  Attendance& attendance = entry->members[frame.member];
+  const auto [found, is_new] = entry->members.try_emplace(frame.member);
+  if (is_new) ++member_count_;
+  Attendance& attendance = found->second;
   if (frame.serial < attendance.serial) return given(wire::GroupView{});  // the member has sent a newer one
   if (attendance.answer) std::exchange(attendance.answer, nullptr)(wire::GroupView{});
   attendance.session = session;
@@ -90,7 +94,7 @@ bool GroupTable::advance(const Key& key) {
   if (found == entries_.end()) return false;
   Entry& entry = found->second;
   const int64_t now = monotonic_ms();
-  std::erase_if(entry.members, [&](const auto& member) {
+  member_count_ -= std::erase_if(entry.members, [&](const auto& member) {
     const bool is_gone = member.second.session == nullptr && member.second.gone_until_ms <= now;
     if (is_gone) entry.group.remove(member.first);
     return is_gone;
@@ -131,7 +135,7 @@ bool GroupTable::store_generation(const Key& key, Entry* entry) {
           found->second.store_again_ms = monotonic_ms() + kStoreAgainMs;
         }
         static_cast<void>(advance(key));
-        arm();
+        arm(key);
       });
   return false;
 }
@@ -148,8 +152,10 @@ void GroupTable::session_ended(const void* session, bool left) {
       touched.push_back(key);
     }
   }
-  for (const Key& key : touched) static_cast<void>(advance(key));
-  arm();
+  for (const Key& key : touched) {
+    static_cast<void>(advance(key));
+    arm(key);
+  }
 }
 
 void GroupTable::drop(const Uuid& topic, const Error& reason) {
@@ -160,6 +166,7 @@ void GroupTable::drop(const Uuid& topic, const Error& reason) {
     }
     const Entry dropped = std::move(entry->second);
     entry = entries_.erase(entry);
+    member_count_ -= dropped.members.size();
     for (const auto& [id, attendance] : dropped.members) {
       if (attendance.answer) attendance.answer(reason);
     }
@@ -172,26 +179,27 @@ void GroupTable::on_timer() {
   keys.reserve(entries_.size());
   for (const auto& [key, entry] : entries_) keys.push_back(key);
   for (const Key& key : keys) static_cast<void>(advance(key));
-  arm();
+  for (const auto& [key, entry] : entries_) arm(entry);
 }
 
-void GroupTable::arm() {
-  std::optional<int64_t> next;
+void GroupTable::arm(const Key& key) {
+  const auto found = entries_.find(key);
+  if (found != entries_.end()) arm(found->second);
+}
+
+// Never later than is due; a timer that has become needless finds nothing to do.
+void GroupTable::arm(const Entry& entry) {
+  std::optional<int64_t> next = entry.group.next_deadline_ms();
   const auto consider = [&next](int64_t deadline_ms) {
     if (deadline_ms != 0 && (!next || deadline_ms < *next)) next = deadline_ms;
   };
-  for (const auto& [key, entry] : entries_) {
-    consider(entry.group.next_deadline_ms().value_or(0));
-    consider(entry.hold_until_ms);
-    consider(entry.store_again_ms);
-    for (const auto& [id, attendance] : entry.members) {
-      if (attendance.session == nullptr) consider(attendance.gone_until_ms);
-    }
+  consider(entry.hold_until_ms);
+  consider(entry.store_again_ms);
+  for (const auto& [id, attendance] : entry.members) {
+    if (attendance.session == nullptr) consider(attendance.gone_until_ms);
   }
-  if (timer_ != 0 && next && timer_ms_ == *next) return;
+  if (!next || (timer_ != 0 && timer_ms_ <= *next)) return;
   if (timer_ != 0) core_->reactor.cancel(timer_);
-  timer_ = 0;
-  if (!next) return;
   timer_ms_ = *next;
   timer_ = core_->reactor.call_after_ms(std::max<int64_t>(*next - monotonic_ms(), 1), [this] { on_timer(); });
 }

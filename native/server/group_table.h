@@ -63,10 +63,13 @@ class GroupTable {
   bool advance(const Key& key);
   bool store_generation(const Key& key, Entry* entry);
   void on_timer();
-  void arm();
+  // Sees to it that on_timer() runs when something of the group is due.
+  void arm(const Key& key);
+  void arm(const Entry& entry);
 
   Core* core_;
   std::map<Key, Entry> entries_;
+  size_t member_count_ = 0;
   Reactor::TimerId timer_ = 0;
   int64_t timer_ms_ = 0;
   std::shared_ptr<bool> alive_;
