@@ -1,6 +1,7 @@
 /** What the conformance suites share. */
+import { after, before } from 'node:test';
 import type { Consumer, Driver, Event, TopicHandle, TopicOptions } from '../../lib/index.js';
-import type { Place } from '../support/backends.js';
+import type { Backend, Place } from '../support/backends.js';
 
 export interface Numbered {
   readonly n: number;
@@ -9,6 +10,21 @@ export interface Numbered {
 
 /** Fails a test that would hang; no bound on speed. */
 export const watchdog = { timeout: 120_000 };
+
+/** Opens what the tests of a suite run on, before the first of them, and closes it behind the last. */
+export function withPlace(backend: Backend, use: (place: Place, driver: Driver) => void): void {
+  const closers: (() => unknown)[] = [];
+  let driver: Driver;
+  before(async () => {
+    const place = await backend.start({ after: (close) => void closers.push(close as () => unknown) });
+    driver = await place.open();
+    use(place, driver);
+  });
+  after(async () => {
+    await driver.close();
+    for (const close of closers.reverse()) await close();
+  });
+}
 
 let topics = 0;
 

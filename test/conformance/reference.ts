@@ -3,7 +3,7 @@
  * and partition manager. docs/parity.md has its list, test by test.
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BatchSize,
@@ -15,7 +15,7 @@ import {
   type TopicHandle,
 } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
-import { type Numbered, newTopic, pullAll, watchdog } from './kit.js';
+import { type Numbered, newTopic, pullAll, watchdog, withPlace } from './kit.js';
 
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, n) => n);
@@ -31,14 +31,9 @@ export function referenceConformance(backend: Backend): void {
   describe(`${backend.name}: what the reference asks`, watchdog, () => {
     let place: Place;
     let driver: Driver;
-    const closers: (() => unknown)[] = [];
-    before(async () => {
-      place = await backend.start({ after: (close) => void closers.push(close as () => unknown) });
-      driver = await place.open();
-    });
-    after(async () => {
-      await driver.close();
-      for (const close of closers.reverse()) await close();
+    withPlace(backend, (opened, its) => {
+      place = opened;
+      driver = its;
     });
 
     test('a topic is not there, is made once, found, and listed among many', watchdog, async () => {

@@ -1,11 +1,11 @@
 /** What every driver, provider and partition manager must do alike: one suite, run by the files beside it. */
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { BatchSize, type Consumer, type DataRange, type Driver, type EventData, fullData } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
 import { groupConformance } from './groups.js';
-import { type Numbered, newTopic, pullAll, watchdog } from './kit.js';
+import { type Numbered, newTopic, pullAll, watchdog, withPlace } from './kit.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -14,14 +14,9 @@ export function conformance(backend: Backend): void {
   describe(backend.name, watchdog, () => {
     let place: Place;
     let driver: Driver;
-    const closers: (() => unknown)[] = [];
-    before(async () => {
-      place = await backend.start({ after: (close) => void closers.push(close as () => unknown) });
-      driver = await place.open();
-    });
-    after(async () => {
-      await driver.close();
-      for (const close of closers.reverse()) await close();
+    withPlace(backend, (opened, its) => {
+      place = opened;
+      driver = its;
     });
 
     test('an event comes out as it went in', watchdog, async () => {
