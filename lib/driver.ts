@@ -7,6 +7,7 @@
 import { resolve } from 'node:path';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { Catalogue } from './catalogue.js';
+import { type Compression, readCompression, type StoredCompression } from './compression.js';
 import type { DriverCounters } from './counters.js';
 import type { Connection, ConnectionSettings, ServerStatus } from './drivers/connection.js';
 import { defaultDataDirectory, openEmbedded } from './drivers/embedded.js';
@@ -94,6 +95,8 @@ export interface TopicOptions<T = unknown> extends StageOptions<T> {
   readonly durability?: Durability;
   /** Default: 'log'; 'memory' for an embedded driver without a directory. */
   readonly manager?: PartitionManager;
+  /** Of the metadata of batches. Default: 'none'. Rejects with COMPRESSION_MISSING where zstd is not installed. */
+  readonly compression?: Compression;
 }
 
 /** Options of openTopic. */
@@ -129,7 +132,15 @@ const fabricNames = [
   'connectTimeoutMs',
   'reconnectTimeoutMs',
 ] as const satisfies readonly (keyof FabricDriverOptions)[];
-const topicNames = ['partitions', 'durability', 'manager', 'validator', 'partitionSelector', 'serializer'] as const;
+const topicNames = [
+  'partitions',
+  'durability',
+  'manager',
+  'compression',
+  'validator',
+  'partitionSelector',
+  'serializer',
+] as const;
 const openNames = ['schema', 'validator', 'partitionSelector', 'serializer'] as const;
 
 const partitionsMax = 1024;
@@ -171,11 +182,16 @@ function connectionSettings(options: Partial<FabricDriverOptions> | EmbeddedDriv
   };
 }
 
-function readStored(entry: NativeTopicEntry): StoredStages {
+/** What a topic's `config` holds. */
+interface StoredConfig extends StoredStages {
+  readonly compression: StoredCompression | undefined;
+}
+
+function readStored(entry: NativeTopicEntry): StoredConfig {
   try {
-    const { validator, partitionSelector, serializer } = JSON.parse(entry.config) as StoredStages;
+    const { validator, partitionSelector, serializer, compression } = JSON.parse(entry.config) as StoredConfig;
     if ([validator, partitionSelector, serializer].every((stage) => typeof stage?.type === 'string')) {
-      return { validator, partitionSelector, serializer };
+      return { validator, partitionSelector, serializer, compression };
     }
   } catch (error) {
     throw wrapError('PROTOCOL', `the configuration of topic '${entry.name}' is not JSON`, error, { topic: entry.name });
@@ -272,7 +288,9 @@ export class Driver {
     }
     const stages = given as StageOptions<never>;
     const stored = storedStages(stages);
-    const config = JSON.stringify(stored);
+    const compression = readCompression(given.compression);
+    if (compression !== undefined) this.#connection.runtime.binding.checkCompression();
+    const config = JSON.stringify({ ...stored, compression });
     if (Buffer.byteLength(config) > configBytesMax) {
       throw new DiasporaError('INVALID_ARGUMENT', `the stages of a topic are at most ${configBytesMax} bytes of JSON`);
     }
@@ -314,7 +332,8 @@ export class Driver {
     const { schema, ...given } = checkKeys('openTopic', options as OpenTopicOptions<never> | undefined, openNames);
     const entry = await this.#catalogue.find(name);
     const local = { ...stagesOfProcess.get(entry.uuid), ...given };
-    const resolved = await resolveStages(readStored(entry), local, this.#modules);
+    const stored = readStored(entry);
+    const resolved = await resolveStages(stored, local, this.#modules);
     const stages = new Stages(resolved, schema);
     const { partitions } = entry;
     return new TopicHandle<unknown, never>({
@@ -322,6 +341,7 @@ export class Driver {
       connection: this.#connection,
       entry,
       stages,
+      compression: stored.compression,
       setup: stageSetup({ resolved, schema, directories: this.#modules, topic: name, partitions }),
       requireOpen: () => this.#requireOpen(),
       refresh: () => this.#catalogue.find(name),

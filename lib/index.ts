@@ -1,5 +1,6 @@
 /** The public surface of diaspora-stream. */
 export { BatchSize } from './batch-size.js';
+export type { Compression } from './compression.js';
 export { Consumer, type IterationOptions, type ProcessOptions } from './consumer.js';
 export {
   type AllocatingConsumerOptions,

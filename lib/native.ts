@@ -184,6 +184,8 @@ export interface NativeProducerOptions {
   /** 0: adaptive. n: a batch is sealed when it holds n events. */
   batchEvents: number;
   maxNumBatches: number;
+  /** Of zstd, for the metadata of batches; 0: none. */
+  compressionLevel: number;
 }
 
 /** Plain functions (not methods): each carries its producer, so that a call costs one N-API crossing. */
@@ -337,6 +339,9 @@ export interface NativeBinding {
    * Huge-page-backed memory for zero-copy pushes; freed when collected. From other buffers it differs only in speed.
    */
   allocate(bytes: number): ArrayBuffer;
+
+  /** Throws COMPRESSION_MISSING where zstd cannot be loaded. */
+  checkCompression(): void;
 }
 
 /** The package's own directory: the first one upwards of this file that holds its package.json. */

@@ -1,6 +1,8 @@
 /**
  * TopicHandle: an open topic; makes producers and consumers for it.
  */
+
+import type { Compression, StoredCompression } from './compression.js';
 import { Consumer } from './consumer.js';
 import {
   type AllocatingConsumerOptions,
@@ -80,6 +82,7 @@ export interface TopicParts {
   readonly connection: Connection;
   readonly entry: NativeTopicEntry;
   readonly stages: Stages;
+  readonly compression: StoredCompression | undefined;
   /** For workers; undefined: the stages run on the caller's thread. */
   readonly setup: StageSetup | undefined;
   /** INVALID_STATE when the driver is no longer open. */
@@ -148,6 +151,11 @@ export class TopicHandle<Out = unknown, In = Out> {
     return this.#parts.entry.manager;
   }
 
+  /** How the metadata of batches is compressed. */
+  get compression(): Compression {
+    return this.#parts.compression ?? 'none';
+  }
+
   /** The validator as it is stored: its type and configuration; type `local` for a function of some process. */
   get validator(): StageConfig {
     return this.#parts.stages.configOf('validator');
@@ -175,6 +183,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       placement: [...this.#placement],
       batchEvents: settings.batchSize.events,
       maxNumBatches: settings.maxNumBatches,
+      compressionLevel: this.#parts.compression?.level ?? 0,
     });
     let release = (): void => undefined;
     const producer = new Producer<In>({

@@ -3,6 +3,7 @@
     "core_sources": [
       "native/base/address.cc",
       "native/base/buffer_pool.cc",
+      "native/base/compression.cc",
       "native/base/crc32c.cc",
       "native/base/error.cc",
       "native/base/ids.cc",

@@ -11,13 +11,14 @@ interface TopicSettings {
   readonly partitions: number;
   readonly durability?: 'memory' | 'os' | 'sync';
   readonly manager: 'log' | 'memory';
+  readonly compression?: 'none' | 'zstd';
 }
 
 interface CreateOptions extends ConnectionOptions, GivenStages, TopicSettings {}
 
 /** `--topic.num_partitions 4` is how the reference spells --partitions. createTopic checks the values. */
 function overridden(options: CreateOptions, dotted: Readonly<Record<string, unknown>> = {}): TopicSettings {
-  const known = ['num_partitions', 'partitions', 'durability', 'manager'];
+  const known = ['num_partitions', 'partitions', 'durability', 'manager', 'compression'];
   const unknown = Object.keys(dotted).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new InvalidArgumentError(`unknown option '--topic.${unknown}'`);
   const { num_partitions: partitions = options.partitions, ...rest } = dotted as Partial<TopicSettings> & {
@@ -40,7 +41,8 @@ async function create(topic: string, options: CreateOptions, command: Command): 
   await withDriver(options, async (driver) => {
     const { partitions, manager } = settings;
     const durability = settings.durability ?? (manager === 'memory' ? 'memory' : 'sync');
-    await driver.createTopic(topic, { ...stages, partitions, durability, manager });
+    const { compression = 'none' } = settings;
+    await driver.createTopic(topic, { ...stages, partitions, durability, manager, compression });
     await printLine(`created ${topic}: ${partitions} partition${partitions === 1 ? '' : 's'}, ${durability}`);
   });
 }
@@ -56,6 +58,9 @@ function createCommand(): Command {
         .default(undefined, 'sync; memory with --manager memory'),
     )
     .addOption(new Option('--manager <kind>', 'what keeps the events').choices(['log', 'memory']).default('log'))
+    .addOption(
+      new Option('--compression <kind>', 'of the metadata of batches').choices(['none', 'zstd']).default('none'),
+    )
     .addHelpText(
       'after',
       `
@@ -111,11 +116,11 @@ function describeCommand(): Command {
       withDriver(options, async (driver) => {
         const topic = await driver.openTopic(name);
         const description = await topic.describe();
-        const { validator, partitionSelector, serializer } = topic;
+        const { validator, partitionSelector, serializer, compression } = topic;
         const stages = { validator, partitionSelector, serializer };
         if (options.json) {
           await printLine(
-            JSON.stringify({ ...description, ...stages }, (_, value) =>
+            JSON.stringify({ ...description, ...stages, compression }, (_, value) =>
               typeof value === 'bigint' ? Number(value) : value,
             ),
           );
@@ -125,6 +130,8 @@ function describeCommand(): Command {
         await printLine(`state       ${description.state}`);
         await printLine(`manager     ${description.manager}`);
         await printLine(`durability  ${description.durability}`);
+        if (typeof compression === 'object')
+          await printLine(`compression ${compression.type}, level ${compression.level}`);
         for (const [key, { type, ...config }] of Object.entries(stages)) {
           const name = key === 'partitionSelector' ? 'selector' : key;
           if (type === 'default') continue;

@@ -78,6 +78,7 @@ struct Batch {
   std::vector<DataRun> runs;
   std::vector<std::shared_ptr<void>> holds;
   wire::BodyShape shape;
+  int compression_level = 0;  // 0: the metadata stays as it is, or is compressed already
   uint64_t pending_bytes = 0;
 
   // Transfer, by the progress thread.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/compression.h"
 #include "base/crc32c.h"
 #include "client/batch_test_kit.h"
 #include "wire/message.h"
@@ -100,6 +101,33 @@ TEST_F(BatchEncoderTest, TooManyRunsForTheMessageAreRefused) {
   target.message_bytes = 1024;
   EXPECT_EQ(encode_batch(target, batch.get(), &encoded_).code(), ErrorCode::k_EVENT_TOO_LARGE);
   EXPECT_EQ(counters_.registrations, 0u);
+}
+
+TEST_F(BatchEncoderTest, MetadataIsCompressedOnceWhereItPays) {
+  if (!compression_available()) GTEST_SKIP() << compression_available().error().message;
+  BatchBuilder builder(test_limits(1000), &counters_);
+  for (int i = 0; i < 500; ++i) add_event(&builder, "{\"detector\":\"east\",\"frame\":" + std::to_string(i) + "}");
+  const std::unique_ptr<Batch> batch = builder.take();
+  const std::string before(batch->metadata.bytes().begin(), batch->metadata.bytes().end());
+  batch->compression_level = 1;
+  const wire::BatchMessage message = encode(batch.get(), 65536);
+  EXPECT_TRUE(message.shape.compressed);
+  EXPECT_LT(message.shape.metadata_bytes, before.size() / 4);
+  const std::vector<uint8_t> first = encoded_;
+  EXPECT_EQ(encode(batch.get(), 65536).head_crc, message.head_crc) << "the same when it is sent again";
+  std::vector<uint8_t> head(batch->table.bytes().begin(), batch->table.bytes().end());
+  head.insert(head.end(), batch->metadata.bytes().begin(), batch->metadata.bytes().end());
+  ASSERT_TRUE(wire::validate_head(message.shape, head, message.head_crc).ok());
+  std::vector<uint8_t> expanded(message.shape.table_bytes() + before.size());
+  ASSERT_TRUE(wire::expand_head(message.shape, head, expanded).ok());
+  EXPECT_EQ(std::string(expanded.begin() + static_cast<ptrdiff_t>(message.shape.table_bytes()), expanded.end()),
+            before);
+
+  BatchBuilder small(test_limits(1000), &counters_);
+  add_event(&small, "{}");
+  const std::unique_ptr<Batch> tiny = small.take();
+  tiny->compression_level = 1;
+  EXPECT_FALSE(encode(tiny.get(), 65536).shape.compressed);
 }
 
 }  // namespace

@@ -110,6 +110,7 @@ class Producer {
     std::vector<uint32_t> server_of_partition;
     uint32_t batch_events = 0;  // 0: adaptive
     uint32_t max_num_batches = 2;
+    int compression_level = 0;  // of metadata, with zstd; 0: none
   };
   struct Pushed {
     ErrorCode code = ErrorCode::kOk;  // EVENT_TOO_LARGE, QUEUE_FULL, INVALID_STATE, INVALID_PARTITION

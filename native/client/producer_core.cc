@@ -128,6 +128,7 @@ void ProducerCore::seal_open(Partition* partition, uint32_t index, size_t pendin
   if (std::unique_ptr<Batch> spare = take_spare()) partition->builder.recycle(std::move(spare));
   std::unique_ptr<Batch> batch = partition->builder.take(pending_metadata_bytes);
   batch->partition = PartitionIndex(index);
+  batch->compression_level = options_.compression_level;
   batch->number = partition->begun;
   batch->pending_bytes = std::exchange(partition->open_pending_bytes, 0);
   open_bytes_ -= batch->pending_bytes;

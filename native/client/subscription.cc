@@ -196,6 +196,7 @@ Status Subscription::on_delivery(const wire::DeliveryMessage& message, std::span
   Status status = place_head(message, body, &arrived);
   if (status) status = place_data(message, body, &arrived);
   if (status) status = verify(message, arrived);
+  if (status && message.shape.compressed) status = expand(&arrived);
   if (!status) return status;
   if (arrived.window != 0) windows_->note_delivery(arrived.window);
   progress.next_arrival = EventId(message.first_id.value + message.shape.event_count);
@@ -294,6 +295,24 @@ Status Subscription::corrupt(PartitionIndex partition, EventId first_id, const E
   corrupt_place_ = here;
   if (corrupt_count_ >= kCorruptMax) fail_partition(partition, {ErrorCode::k_CORRUPT_DATA, error.message});
   return {ErrorCode::k_CONNECTION_LOST, error.message};
+}
+
+// The metadata as it was before it was compressed.
+Status Subscription::expand(Arrived* arrived) {
+  Delivery& delivery = arrived->delivery;
+  const uint32_t metadata_bytes = wire::expanded_metadata_bytes(delivery.shape, delivery.head);
+  const uint64_t bytes = delivery.shape.table_bytes() + metadata_bytes;
+  const std::shared_ptr<uint8_t[]> memory(new uint8_t[bytes]);
+  const Status expanded = wire::expand_head(delivery.shape, delivery.head, {memory.get(), bytes});
+  if (!expanded) {
+    fail_partition(delivery.partition, expanded.error());
+    return {};
+  }
+  delivery.head = {memory.get(), bytes};
+  delivery.head_owner = memory;
+  delivery.shape.metadata_bytes = metadata_bytes;
+  delivery.shape.compressed = false;
+  return {};
 }
 
 void Subscription::fetch_data(Arrived* arrived) {

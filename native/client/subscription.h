@@ -107,6 +107,7 @@ class Subscription {
                std::shared_ptr<void>* owner);
   Status verify(const wire::DeliveryMessage& message, const Arrived& arrived);
   Status corrupt(PartitionIndex partition, EventId first_id, const Error& error);
+  Status expand(Arrived* arrived);
   void fetch_data(Arrived* arrived);
   void data_fetched(uint64_t serial, const Status& status);
   void hand_over();

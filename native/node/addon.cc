@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <iterator>
 
+#include "base/compression.h"
 #include "node/bindings.h"
 #include "node/buffers.h"
 #include "node/convert.h"
@@ -62,6 +63,11 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   return reader.ok() ? allocate_buffer(env, bytes) : reader.raise();
 }
 
+napi_value check_compression(napi_env env, napi_callback_info /*info*/) {
+  const Status available = compression_available();
+  return available ? make_undefined(env) : throw_error(env, available.error());
+}
+
 struct Export {
   const char* name;
   napi_callback call;
@@ -90,6 +96,7 @@ constexpr Export kExports[] = {
     {"producerOpen", producer_open},
     {"consumerOpen", consumer_open},
     {"allocate", allocate},
+    {"checkCompression", check_compression},
 };
 
 napi_value initialize_addon(napi_env env, napi_value exports) {

@@ -25,6 +25,7 @@ constexpr size_t kRoomMin = 128;
 constexpr size_t kRoomFactor = 2;
 // napi writes whole characters and a terminator: with so few bytes left over the text may have been cut.
 constexpr size_t kCutMargin = 4;
+constexpr uint64_t kCompressionLevelMax = 19;  // of zstd, without its extreme ones
 
 struct ProducerHandle {
   std::shared_ptr<DriverRef> driver;
@@ -194,6 +195,8 @@ client::Producer::Options read_options(Reader& reader, napi_value from) {
                   [&](napi_value server) { options.server_of_partition.push_back(reader.u32(server, "placement")); });
   options.batch_events = reader.u32(reader.property(from, "batchEvents"), "batchEvents");
   options.max_num_batches = reader.u32(reader.property(from, "maxNumBatches"), "maxNumBatches");
+  options.compression_level = static_cast<int>(
+      reader.integer(reader.property(from, "compressionLevel"), "compressionLevel", kCompressionLevelMax));
   return options;
 }
 

@@ -36,6 +36,7 @@ struct BatchIntake::Incoming {
   uint32_t crc = 0;  // of the part of `event` before data_verified
 
   void run_arrived(size_t run, uint64_t bytes);
+  Status check_head(std::span<const uint8_t> head) const;
   void verify_data();
   std::span<uint8_t> body() const {
     return {buffer->data() + partition::kRecordHeaderBytes, message.shape.body_bytes()};
@@ -55,13 +56,21 @@ void BatchIntake::Incoming::run_arrived(size_t run, uint64_t bytes) {
     }
     if (there < whole) return;
     if (runs_verified == 0) {
-      const Status head_ok = wire::validate_head(message.shape, body().first(whole), message.head_crc);
+      const Status head_ok = check_head(body().first(whole));
       if (!head_ok) error = head_ok.error();
     } else {
       data_before += whole;
     }
     ++runs_verified;
   }
+}
+
+// Compressed metadata is stored as it came, but only what everybody can read.
+Status BatchIntake::Incoming::check_head(std::span<const uint8_t> head) const {
+  const Status valid = wire::validate_head(message.shape, head, message.head_crc);
+  if (!valid || !message.shape.compressed) return valid;
+  std::vector<uint8_t> expanded(message.shape.table_bytes() + wire::expanded_metadata_bytes(message.shape, head));
+  return wire::expand_head(message.shape, head, expanded);
 }
 
 void BatchIntake::Incoming::verify_data() {

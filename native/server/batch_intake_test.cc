@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/compression.h"
+#include "base/crc32c.h"
 #include "fabric/fabric.h"
 #include "server/core.h"
 #include "server/topic_table.h"
@@ -244,6 +246,30 @@ TEST_F(BatchIntakeTest, a_complete_topic_answers_duplicates_and_takes_nothing_ne
   wait([&] { return answers_.size() == 3; });
   EXPECT_EQ(answers_[2].code, ErrorCode::k_TOPIC_COMPLETE);
   run([&] { EXPECT_EQ(hosted_->partition->next_id(), EventId(1)); });
+}
+
+// Nobody could read it; what follows it is taken.
+TEST_F(BatchIntakeTest, metadata_that_does_not_expand_is_refused) {
+  join();
+  wire::BatchMessage message;
+  message.token = 7;
+  message.topic = topic_;
+  message.shape = {1, 5, 0, true};
+  message.producer_session = Uuid::random();
+  message.sequence = BatchSequence(1);
+  std::vector<uint8_t> head(message.shape.table_bytes());
+  wire::encode_event_entry({40, 0, 0}, head.data());
+  for (const char c : std::string("frame")) head.push_back(static_cast<uint8_t>(c));
+  message.head_crc = crc32c(head);
+  message.runs = {{false, {0, 0, static_cast<uint32_t>(head.size())}}};
+  std::vector<uint8_t> bytes;
+  wire::encode(message, static_cast<uint32_t>(head.size()), &bytes);
+  bytes.insert(bytes.end(), head.begin(), head.end());
+  run([&] { EXPECT_TRUE(intake_->receive(wire::parse_message(bytes).take())); });
+  wait([&] { return answers_.size() == 1; });
+  const ErrorCode expected = compression_available() ? ErrorCode::k_CORRUPT_DATA : ErrorCode::k_COMPRESSION_MISSING;
+  EXPECT_EQ(answers_[0].code, expected) << answers_[0].detail;
+  run([&] { EXPECT_EQ(hosted_->partition->next_id(), EventId(0)); });
 }
 
 }  // namespace

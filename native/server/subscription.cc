@@ -46,6 +46,7 @@ struct Subscription::Cursor : partition::CommitObserver, PartitionReader {
   const uint64_t group_token;
   EventId next;
   std::optional<partition::StoredBatch> current;
+  std::vector<uint8_t> expanded;  // the head of `current`, where it is compressed and a part of it was sent
   bool reading = false;
   bool attached = true;  // false: failed or dropped
   bool ended = false;    // its consumer was told that nothing follows
@@ -62,7 +63,9 @@ struct Subscription::Slice {
   uint64_t data_end = 0;
   uint64_t largest_data = 0;
 
+  // As it is sent: a part of a compressed batch is expanded.
   uint64_t head_bytes() const {
+    if (is_whole()) return batch->shape.head_bytes();
     return uint64_t{last - first} * wire::kEventEntryBytes + (metadata_end - metadata_begin);
   }
   uint64_t data_bytes() const { return data_end - data_begin; }
@@ -88,8 +91,8 @@ struct Subscription::Slice {
     return true;
   }
 
-  // Table and metadata with ends re-based to this slice.
-  std::vector<uint8_t> rebased_head() const {
+  // Table and metadata with ends re-based to this slice. `whole`: the batch's head, expanded.
+  std::vector<uint8_t> rebased_head(std::span<const uint8_t> whole) const {
     std::vector<uint8_t> head(head_bytes());
     for (uint32_t i = first; i < last; ++i) {
       wire::EventEntry entry = wire::decode_event_entry(batch->body() + size_t{i} * wire::kEventEntryBytes);
@@ -97,7 +100,7 @@ struct Subscription::Slice {
       entry.data_end -= data_begin;
       wire::encode_event_entry(entry, head.data() + size_t{i - first} * wire::kEventEntryBytes);
     }
-    const uint8_t* metadata = batch->body() + batch->shape.table_bytes();
+    const uint8_t* metadata = whole.data() + batch->shape.table_bytes();
     std::copy(metadata + metadata_begin, metadata + metadata_end,
               head.begin() + static_cast<ptrdiff_t>(uint64_t{last - first} * wire::kEventEntryBytes));
     return head;
@@ -225,6 +228,7 @@ void Subscription::end_if_complete(Cursor* cursor) {
 // True: cursor->current covers cursor->next.
 bool Subscription::load(Cursor* cursor) {
   cursor->current.reset();
+  cursor->expanded = {};
   if (cursor->next >= cursor->hosted->partition->next_id()) return false;
   cursor->reading = true;
   core_->read(cursor->hosted->topic, cursor->hosted->index, cursor->next,
@@ -244,6 +248,23 @@ void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) 
   pump();  // does nothing inside pump() itself
 }
 
+// As many events, up to `last`, as are allowed together. A compressed batch is sent whole if it may be: smaller, and
+// without work.
+template <typename Allowed>
+void Subscription::fill(Slice* slice, uint32_t last, const Allowed& allowed) {
+  const wire::BodyShape& shape = slice->batch->shape;
+  if (shape.compressed && slice->first == 0 && last == shape.event_count) {
+    Slice whole = *slice;
+    while (whole.last < last) whole.extend([](const Slice&) { return true; });
+    if (allowed(whole)) {
+      *slice = whole;
+      return;
+    }
+  }
+  while (slice->last < last && slice->extend(allowed)) {
+  }
+}
+
 // Decides how many events go and where. The rest of a batch that fits into a message goes inline; otherwise data goes
 // to a window. False: it must wait for a window.
 bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message) {
@@ -251,11 +272,10 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
   uint32_t last = slice->batch->shape.event_count;
   if (options_.batch_events > 0) last = std::min(last, slice->first + options_.batch_events);
   const Slice empty = *slice;
-  while (slice->last < last && slice->extend([&](const Slice& s) {
+  fill(slice, last, [&](const Slice& s) {
     if (!options_.full_data) return s.head_bytes() <= inline_max;
     return s.head_bytes() + s.data_bytes() <= inline_max && s.largest_data < options_.zero_copy_threshold;
-  })) {
-  }
+  });
   const bool everything = slice->last == last || (!options_.full_data && slice->last > slice->first);
   if (everything) {
     message->head.kind = wire::Placement::Kind::kInline;
@@ -275,12 +295,11 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
   };
   const auto fill_up_to = [&](uint64_t room) {
     *slice = empty;
-    while (slice->last < last && slice->extend([&](const Slice& s) {
+    fill(slice, last, [&](const Slice& s) {
       const bool single = s.last - s.first == 1;
       const bool modest = s.head_bytes() <= inline_max && (!options_.full_data || s.data_bytes() <= kSliceDataBytes);
       return (single || modest) && in_window(s) <= room;
-    })) {
-    }
+    });
     return slice->last > slice->first;
   };
   bool deferred = false;
@@ -323,14 +342,18 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   message.subscription = options_.id;
   message.partition = cursor->hosted->index;
   message.first_id = cursor->next;
-  message.shape = {count, slice.metadata_end - slice.metadata_begin, slice.data_bytes()};
+  const bool compressed = slice.is_whole() && slice.batch->shape.compressed;
+  const uint64_t metadata_bytes = slice.head_bytes() - uint64_t{count} * wire::kEventEntryBytes;
+  message.shape = {count, static_cast<uint32_t>(metadata_bytes), slice.data_bytes(), compressed};
   message.retired_windows = std::exchange(retired_, {});
   std::vector<uint8_t> head;
   if (slice.is_whole()) {
     head.assign(slice.stored_head().begin(), slice.stored_head().end());
     message.head_crc = slice.batch->head_crc;
   } else {
-    head = slice.rebased_head();
+    const auto whole = expanded_head(cursor);
+    if (!whole) return fail(cursor, whole.error());
+    head = slice.rebased_head(whole.value());
     message.head_crc = crc32c(head);
   }
   if (message.head.kind == wire::Placement::Kind::kInline) {
@@ -360,6 +383,18 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   --deliveries_;
   --outgoing->writes_left;
   flush_ready();
+}
+
+Result<std::span<const uint8_t>> Subscription::expanded_head(Cursor* cursor) {
+  const partition::StoredBatch& batch = *cursor->current;
+  const std::span<const uint8_t> head(batch.body(), batch.shape.head_bytes());
+  if (!batch.shape.compressed) return head;
+  if (cursor->expanded.empty()) {
+    cursor->expanded.resize(batch.shape.table_bytes() + wire::expanded_metadata_bytes(batch.shape, head));
+    const Status expanded = wire::expand_head(batch.shape, head, cursor->expanded);
+    if (!expanded) return expanded.error();
+  }
+  return std::span<const uint8_t>(cursor->expanded);
 }
 
 Status Subscription::write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,

@@ -58,10 +58,14 @@ class Subscription {
   void end_if_complete(Cursor* cursor);
   bool load(Cursor* cursor);
   void loaded(Cursor* cursor, Result<partition::StoredBatch> batch);
+  template <typename Allowed>
+  static void fill(Slice* slice, uint32_t last, const Allowed& allowed);
   bool choose_placement(Slice* slice, wire::DeliveryMessage* message);
   void send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
   Status write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
                          std::span<const uint8_t> bytes, const BufferRef& buffer);
+  // The head of the current batch, expanded where it is compressed; valid until the next one is loaded.
+  static Result<std::span<const uint8_t>> expanded_head(Cursor* cursor);
   void want_windows();
   void flush_ready();
   void fail(Cursor* cursor, const Error& error);

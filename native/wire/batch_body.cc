@@ -2,10 +2,24 @@
 
 #include <cstring>
 
+#include "base/compression.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
 
 namespace diaspora::wire {
+
+namespace {
+
+constexpr uint32_t kCompressedBit = uint32_t{1} << 31;
+
+}  // namespace
+
+uint32_t encode_count(const BodyShape& shape) { return shape.event_count | (shape.compressed ? kCompressedBit : 0); }
+
+void decode_count(uint32_t word, BodyShape* shape) {
+  shape->event_count = word & ~kCompressedBit;
+  shape->compressed = (word & kCompressedBit) != 0;
+}
 
 void encode_event_entry(const EventEntry& entry, uint8_t* out) {
   std::memcpy(out, &entry.metadata_end, 4);
@@ -47,10 +61,24 @@ Status validate_head(const BodyShape& shape, std::span<const uint8_t> head, uint
     }
     previous = entry;
   }
-  if (previous.metadata_end != shape.metadata_bytes || previous.data_end != shape.data_bytes) {
+  const bool metadata_fits = shape.compressed ? previous.metadata_end > shape.metadata_bytes &&
+                                                    previous.metadata_end <= kExpandedMetadataBytesMax
+                                              : previous.metadata_end == shape.metadata_bytes;
+  if (!metadata_fits || previous.data_end != shape.data_bytes) {
     return {ErrorCode::k_PROTOCOL, "the event table of a batch does not match its lengths"};
   }
   return {};
+}
+
+uint32_t expanded_metadata_bytes(const BodyShape& shape, std::span<const uint8_t> head) {
+  return decode_event_entry(head.data() + shape.table_bytes() - kEventEntryBytes).metadata_end;
+}
+
+Status expand_head(const BodyShape& shape, std::span<const uint8_t> head, std::span<uint8_t> out) {
+  const uint64_t table = shape.table_bytes();
+  DIASPORA_CHECK(out.size() == table + expanded_metadata_bytes(shape, head));
+  std::memcpy(out.data(), head.data(), table);
+  return decompress(head.subspan(table), out.subspan(table));
 }
 
 EventExtent event_extent(std::span<const uint8_t> head, uint32_t index) {

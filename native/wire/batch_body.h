@@ -6,7 +6,8 @@
 //                  u32 metadata_end   end of this event's metadata, bytes from the start of `metadata`
 //                  u32 data_crc       CRC-32C of this event's data (all segments, in order); 0 when it has none
 //                  u64 data_end       end of this event's data, bytes from the start of `data`
-//   metadata  := the serialized metadata of the events, one after the other
+//   metadata  := the serialized metadata of the events, one after the other; where the batch is compressed, one zstd
+//                frame of it: metadata_end counts the bytes that it gives
 //   data      := the data of the events, one after the other
 //
 // Ends never decrease; the last entry's ends are the total lengths. Little endian. head_crc, carried in the message and
@@ -35,12 +36,17 @@ struct BodyShape {
   uint32_t event_count = 0;
   uint32_t metadata_bytes = 0;
   uint64_t data_bytes = 0;
+  bool compressed = false;  // metadata_bytes is the length of the frame
 
   uint64_t table_bytes() const { return uint64_t{event_count} * kEventEntryBytes; }
   uint64_t head_bytes() const { return table_bytes() + metadata_bytes; }
   uint64_t data_offset() const { return align_up(head_bytes(), kDataAlignment); }
   uint64_t body_bytes() const { return data_bytes == 0 ? head_bytes() : data_offset() + data_bytes; }
 };
+
+// Count and flag in one word, as every format has them.
+uint32_t encode_count(const BodyShape& shape);
+void decode_count(uint32_t word, BodyShape* shape);
 
 void encode_event_entry(const EventEntry& entry, uint8_t* out);
 EventEntry decode_event_entry(const uint8_t* from);
@@ -52,7 +58,12 @@ Status validate_shape(const BodyShape& shape);
 // totals. After ok every entry may be trusted.
 Status validate_head(const BodyShape& shape, std::span<const uint8_t> head, uint32_t head_crc);
 
-// Where event `index` lies; the head must be valid.
+// What the metadata of a valid head is, or gives when it is compressed.
+uint32_t expanded_metadata_bytes(const BodyShape& shape, std::span<const uint8_t> head);
+// Table and metadata of a valid, compressed head. CORRUPT_DATA, COMPRESSION_MISSING.
+Status expand_head(const BodyShape& shape, std::span<const uint8_t> head, std::span<uint8_t> out);
+
+// Where event `index` lies, in a compressed head before that; the head must be valid.
 struct EventExtent {
   uint32_t metadata_offset = 0;  // from the start of `metadata`
   uint32_t metadata_bytes = 0;

@@ -48,6 +48,28 @@ TEST(BatchBody, ShapesOutsideTheLimitsAreRefused) {
   EXPECT_EQ(validate_shape({1, 0, ~uint64_t{0}}).code(), ErrorCode::k_EVENT_TOO_LARGE);
 }
 
+TEST(BatchBody, CountAndFlagShareAWord) {
+  EXPECT_EQ(encode_count({3, 10, 0}), 3U);
+  EXPECT_EQ(encode_count({3, 10, 0, true}), 0x80000003U);
+  BodyShape shape;
+  decode_count(0x80010000, &shape);
+  EXPECT_EQ(shape.event_count, 0x10000U);
+  EXPECT_TRUE(shape.compressed);
+}
+
+TEST(BatchBody, ACompressedHeadIsSmallerThanWhatItGives) {
+  const std::vector<uint8_t> head = make_head({{20, 0, 0}, {40, 0, 0}}, "frame");
+  EXPECT_TRUE(validate_head({2, 5, 0, true}, head, crc32c(head)).ok());
+  EXPECT_EQ(expanded_metadata_bytes({2, 5, 0, true}, head), 40U);
+  EXPECT_EQ(validate_head({2, 5, 0, false}, head, crc32c(head)).code(), ErrorCode::k_PROTOCOL);
+  const std::vector<uint8_t> larger = make_head({{2, 0, 0}, {5, 0, 0}}, "frame");
+  EXPECT_EQ(validate_head({2, 5, 0, true}, larger, crc32c(larger)).code(), ErrorCode::k_PROTOCOL);
+  std::vector<EventEntry> many;
+  for (uint32_t i = 1; i <= 65; ++i) many.push_back({i << 20, 0, 0});
+  const std::vector<uint8_t> bomb = make_head(many, "frame");
+  EXPECT_EQ(validate_head({65, 5, 0, true}, bomb, crc32c(bomb)).code(), ErrorCode::k_PROTOCOL);
+}
+
 TEST(BatchBody, ExtentsSplitTheBody) {
   const BodyShape shape{3, 6, 20};
   const std::vector<uint8_t> head = make_head({{2, 7, 5}, {2, 0, 5}, {6, 9, 20}}, "abcdef");

@@ -40,12 +40,12 @@ uint32_t encode_log_record_header(const LogRecordHeader& header, std::span<uint8
   std::memset(out.data(), 0, out.size());
   FieldWriter fields(out.data());
   fields.put(kLogRecordMagic);
-  fields.put(kLogRecordVersion);
+  fields.put(header.shape.compressed ? kCompressedRecordVersion : kLogRecordVersion);
   fields.put(static_cast<uint16_t>(kLogRecordHeaderBytes));
   fields.put(header.flags);
   fields.put(static_cast<uint32_t>(header.shape.body_bytes()));
   fields.put(header.base_id.value);
-  fields.put(header.shape.event_count);
+  fields.put(encode_count(header.shape));
   fields.put(header.shape.metadata_bytes);
   fields.put(header.shape.data_bytes);
   fields.put(header.partition);
@@ -78,7 +78,7 @@ Result<LogRecordHeader> decode_log_record_header(std::span<const uint8_t> bytes)
   header.flags = in.u32();
   const uint32_t body_bytes = in.u32();
   header.base_id = EventId(in.u64());
-  header.shape.event_count = in.u32();
+  decode_count(in.u32(), &header.shape);
   header.shape.metadata_bytes = in.u32();
   header.shape.data_bytes = in.u64();
   header.partition = in.uuid();
@@ -93,12 +93,17 @@ Result<LogRecordHeader> decode_log_record_header(std::span<const uint8_t> bytes)
   header.header_crc = in.u32();
   DIASPORA_CHECK(in.finished());
   if (header.header_crc != crc32c(bytes.first(kCrcOffset))) return damaged();
-  if (version != kLogRecordVersion || header_bytes != kLogRecordHeaderBytes) {
+  const bool known = version == kLogRecordVersion || version == kCompressedRecordVersion;
+  if (!known || header_bytes != kLogRecordHeaderBytes) {
     return {ErrorCode::k_VERSION_MISMATCH, "a log record has format version " + std::to_string(version) +
-                                               "; this program reads version " + std::to_string(kLogRecordVersion)};
+                                               "; this program reads versions " + std::to_string(kLogRecordVersion) +
+                                               " and " + std::to_string(kCompressedRecordVersion)};
   }
+  if (header.shape.compressed != (version == kCompressedRecordVersion)) return damaged();
   const bool empty = header.shape.event_count == 0;
-  if (empty && (header.shape.metadata_bytes != 0 || header.shape.data_bytes != 0 || body_bytes != 0)) return damaged();
+  if (empty &&
+      (header.shape.compressed || header.shape.metadata_bytes != 0 || header.shape.data_bytes != 0 || body_bytes != 0))
+    return damaged();
   if (!empty && (!validate_shape(header.shape) || body_bytes != header.shape.body_bytes())) return damaged();
   return header;
 }

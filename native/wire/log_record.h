@@ -36,6 +36,7 @@ namespace diaspora::wire {
 inline constexpr size_t kLogRecordHeaderBytes = 128;
 inline constexpr uint32_t kLogRecordMagic = 0x524C5344;
 inline constexpr uint16_t kLogRecordVersion = 1;
+inline constexpr uint16_t kCompressedRecordVersion = 2;  // of records whose metadata is compressed
 // The last record of a full segment: a successor exists.
 inline constexpr uint32_t kLogRecordSealed = 1;
 

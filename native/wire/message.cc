@@ -57,7 +57,7 @@ void put_segment(const RemoteSegment& segment, ByteWriter* writer) {
 }
 
 void put_shape(const BodyShape& shape, ByteWriter* writer) {
-  writer->u32(shape.event_count);
+  writer->u32(encode_count(shape));
   writer->u32(shape.metadata_bytes);
   writer->u64(shape.data_bytes);
 }
@@ -99,7 +99,7 @@ bool segment_valid(const RemoteSegment& segment) {
 
 BodyShape read_shape(ByteReader* reader) {
   BodyShape shape;
-  shape.event_count = reader->u32();
+  decode_count(reader->u32(), &shape);
   shape.metadata_bytes = reader->u32();
   shape.data_bytes = reader->u64();
   return shape;

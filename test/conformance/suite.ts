@@ -281,6 +281,34 @@ export function conformance(backend: Backend): void {
       );
     });
 
+    test('compressed metadata comes back as it was, whole, in parts and with data', watchdog, async () => {
+      for (const compression of ['zstd', { type: 'zstd', level: 19 }] as const) {
+        const topic = await newTopic(driver, place, { compression });
+        assert.deepEqual(topic.compression, { type: 'zstd', level: compression === 'zstd' ? 1 : 19 });
+        const producer = topic.producer({ batchSize: 500 });
+        const textOf = (n: number): string => `{"n":${n},"detector":"east","exposure":0.25}`;
+        for (let n = 0; n < 2000; n += 1) producer.push(textOf(n), pattern(n, n % 100 === 0 ? 100_000 : n % 50));
+        await producer.close();
+        for (const [from, batchSize] of [
+          [0, 'adaptive'],
+          [777, 13],
+        ] as const) {
+          const options = batchSize === 'adaptive' ? {} : { batchSize };
+          const consumer = topic.consumer({ name: 'c', from, dataSelector: fullData, ...options });
+          for (const [i, event] of (await pullAll(consumer, 2000 - from)).entries()) {
+            assert.equal(event.metadataText, textOf(from + i));
+            assert.ok(isPattern(from + i, event.data));
+          }
+          await consumer.close();
+        }
+      }
+      await assert.rejects(newTopic(driver, place, { compression: 'lz4' as 'zstd' }), { code: 'INVALID_ARGUMENT' });
+      await assert.rejects(newTopic(driver, place, { compression: { type: 'zstd', level: 20 } }), {
+        code: 'INVALID_ARGUMENT',
+      });
+      assert.equal((await newTopic(driver, place)).compression, 'none');
+    });
+
     test('topics have one life each', watchdog, async () => {
       const topic = await newTopic(driver, place);
       await assert.rejects(driver.createTopic(topic.name, { manager: place.manager }), { code: 'TOPIC_EXISTS' });

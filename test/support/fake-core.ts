@@ -395,6 +395,7 @@ export class FakeCore {
       producerOpen: (_driver, options) => this.#openProducer(options),
       consumerOpen: (request, _driver, options) => this.#openConsumer(request, options),
       allocate: (bytes) => new ArrayBuffer(bytes),
+      checkCompression: () => undefined,
     };
   }
 }
