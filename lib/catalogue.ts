@@ -23,6 +23,8 @@ export interface TopicSpec {
   readonly durability: NativeTopicEntry['durability'];
   readonly manager: NativeTopicEntry['manager'];
   readonly config: string;
+  readonly retentionBytes: number;
+  readonly retentionAgeMs: number;
 }
 
 function notFound(topic: string): DiasporaError {

@@ -5,7 +5,7 @@ import { BatchSize } from './batch-size.js';
 import type { DataDescriptor } from './data-descriptor.js';
 import type { DataAllocator, DataSelectorFunction } from './event-supply.js';
 import { checkName } from './names.js';
-import { checkKeys, functionOption, integerOption, invalidOption } from './options.js';
+import { checkKeys, choiceOption, functionOption, integerOption, invalidOption } from './options.js';
 import type { EventData } from './stages/types.js';
 import { ThreadPool } from './thread-pool.js';
 
@@ -22,7 +22,7 @@ export type DataSelector<T = unknown> = 'full' | DataSelectorFunction<T>;
 
 /**
  * Where a consumer begins in a partition. `'cursor'`: behind what was acknowledged under its name, at the beginning when
- * nothing was; `'beginning'`; `'end'`: behind what is stored when it starts; or an event id.
+ * nothing was; `'beginning'`: at the oldest event kept; `'end'`: behind what is stored when it starts; or an event id.
  */
 export type ConsumerStart = 'cursor' | 'beginning' | 'end' | bigint | number;
 
@@ -68,6 +68,12 @@ export interface ConsumerOptions<T = unknown> {
    * for.
    */
   readonly onRevoke?: (partitions: readonly number[]) => void | Promise<void>;
+  /**
+   * When the event to come next is not kept any more: because the consumer fell behind the topic's retention, or its
+   * cursor or `from` is older than that. `'error'`: the partition fails with OFFSET_OUT_OF_RANGE, which names the oldest
+   * event kept. `'oldest'`: it goes on there, and the ids jump. Default: 'error'.
+   */
+  readonly onOffsetOutOfRange?: 'error' | 'oldest';
   /** Accepted, and without effect: what is stored is read on the caller's thread, when `event.metadata` is asked for. */
   readonly threadPool?: ThreadPool;
 }
@@ -93,6 +99,7 @@ const optionNames = [
   'rebalanceTimeoutMs',
   'onAssign',
   'onRevoke',
+  'onOffsetOutOfRange',
   'threadPool',
 ] as const satisfies readonly (keyof AllocatingConsumerOptions<unknown, EventData>)[];
 
@@ -120,6 +127,7 @@ export interface ConsumerSettings {
   readonly partitions: readonly number[];
   /** Per requested partition, as the core wants it: an id, -1 for the cursor, -2 for the end, -3 for the beginning. */
   readonly start: readonly number[];
+  readonly oldestIfDropped: boolean;
   readonly threadPool: ThreadPool | undefined;
 }
 
@@ -212,6 +220,8 @@ export function consumerSettings(
     group,
     partitions,
     start: readStarts(options.from, partitions),
+    oldestIfDropped:
+      choiceOption('onOffsetOutOfRange', options.onOffsetOutOfRange, ['error', 'oldest'], 'error') === 'oldest',
     threadPool,
   };
 }

@@ -30,7 +30,7 @@ import { stageSetup } from './stages/stage-setup.js';
 import { localStages, resolveStages, Stages, type StoredStages, storedStages } from './stages/stages.js';
 import type { JsonSchema, StageOptions } from './stages/types.js';
 import { ThreadPool, type ThreadPoolOptions } from './thread-pool.js';
-import { type Child, type Durability, type PartitionManager, TopicHandle } from './topic-handle.js';
+import { type Child, type Durability, type PartitionManager, type Retention, TopicHandle } from './topic-handle.js';
 
 /** Options of every kind of driver. */
 export interface CommonDriverOptions {
@@ -97,6 +97,8 @@ export interface TopicOptions<T = unknown> extends StageOptions<T> {
   readonly manager?: PartitionManager;
   /** Of the metadata of batches. Default: 'none'. Rejects with COMPRESSION_MISSING where zstd is not installed. */
   readonly compression?: Compression;
+  /** How much of each partition is kept. Default: everything. */
+  readonly retention?: Retention;
 }
 
 /** Options of openTopic. */
@@ -137,6 +139,7 @@ const topicNames = [
   'durability',
   'manager',
   'compression',
+  'retention',
   'validator',
   'partitionSelector',
   'serializer',
@@ -147,6 +150,8 @@ const partitionsMax = 1024;
 /** Less than the wire's bound on the frame that carries it (docs/formats/wire.md). */
 const configBytesMax = 2 ** 20 - 65_536;
 const timerMax = 2 ** 31 - 1;
+/** As native/base/retention.h has it. */
+const retentionAgeMsMax = 2 ** 43 - 1;
 
 /**
  * Stages that are functions, by topic uuid: a topic created with them can be opened in this process without giving them
@@ -179,6 +184,17 @@ function connectionSettings(options: Partial<FabricDriverOptions> | EmbeddedDriv
       fallback: 65_536,
     }),
     pendingBytesMax: integerOption('pendingBytesMax', options.pendingBytesMax, { min: 1, fallback: 256 * 2 ** 20 }),
+  };
+}
+
+/** As the servers have it: 0 for no bound. */
+function readRetention(given: Retention | undefined): { retentionAgeMs: number; retentionBytes: number } {
+  const { ageMs, bytes } = checkKeys('retention', given, ['ageMs', 'bytes']);
+  const bound = (name: string, value: number | undefined, max: number): number =>
+    value === undefined ? 0 : integerOption(name, value, { min: 1, max, fallback: 0 });
+  return {
+    retentionAgeMs: bound('retention.ageMs', ageMs, retentionAgeMsMax),
+    retentionBytes: bound('retention.bytes', bytes, Number.MAX_SAFE_INTEGER),
   };
 }
 
@@ -286,6 +302,7 @@ export class Driver {
     if (manager === 'memory' && durability !== 'memory') {
       throw invalidOption('durability', "'memory' when manager is 'memory'", durability);
     }
+    const retention = readRetention(given.retention);
     const stages = given as StageOptions<never>;
     const stored = storedStages(stages);
     const compression = readCompression(given.compression);
@@ -306,6 +323,7 @@ export class Driver {
       durability,
       manager,
       config,
+      ...retention,
     });
     if (Object.keys(local).length > 0) stagesOfProcess.set(entry.uuid, local);
   }

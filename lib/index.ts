@@ -61,6 +61,7 @@ export {
   type Durability,
   type PartitionDescription,
   type PartitionManager,
+  type Retention,
   type TopicDescription,
   TopicHandle,
   type TopicState,

@@ -163,6 +163,10 @@ export interface NativeTopicEntry {
   placement: string[];
   /** JSON text: everything of the topic that only JS interprets. */
   config: string;
+  /** Bound on the bytes of a partition, 0: none. */
+  retentionBytes: number;
+  /** Bound on the age of events, milliseconds, 0: none. */
+  retentionAgeMs: number;
 }
 
 export interface NativePartitionStatus {
@@ -225,6 +229,8 @@ export interface NativeConsumerOptions {
   member?: { sessionTimeoutMs: number; rebalanceTimeoutMs: number };
   /** true: all data is delivered with the metadata. false: metadata and sizes only. */
   fullData: boolean;
+  /** Where the next event was dropped: true: go on at the oldest kept one; false: the partition fails. */
+  oldestIfDropped: boolean;
   /** Most events in one delivery; 0: as many as fit. */
   batchEvents: number;
   /** Bytes of memory into which the server may deliver ahead. */

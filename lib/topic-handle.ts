@@ -29,6 +29,17 @@ export type Durability = NativeTopicEntry['durability'];
 /** What keeps the events of a partition: a log on disk, or memory. */
 export type PartitionManager = NativeTopicEntry['manager'];
 
+/**
+ * How much of each partition is kept. Without a bound everything is. What exceeds one is dropped from the oldest event
+ * on, whether it was consumed or not.
+ */
+export interface Retention {
+  /** Events older than so many milliseconds are dropped, up to a quarter later. 1 to 2^43 - 1. Default: no bound. */
+  readonly ageMs?: number;
+  /** Bound on the stored bytes of one partition, its newest batches aside. At least 1. Default: no bound. */
+  readonly bytes?: number;
+}
+
 /** Whether a topic takes events: `complete` when it was completed (`driver.completeTopic`). */
 export type TopicState = 'active' | 'complete';
 
@@ -67,6 +78,7 @@ export interface TopicDescription {
   readonly state: TopicState;
   readonly durability: Durability;
   readonly manager: PartitionManager;
+  readonly retention: Retention;
   readonly partitions: readonly PartitionDescription[];
 }
 
@@ -91,6 +103,13 @@ export interface TopicParts {
   readonly refresh: () => Promise<NativeTopicEntry>;
   /** Lets the driver close a child; what is returned takes it out again. */
   readonly adopt: (child: WeakRef<Child>) => () => void;
+}
+
+function retentionOf({ retentionAgeMs, retentionBytes }: NativeTopicEntry): Retention {
+  return {
+    ...(retentionAgeMs === 0 ? {} : { ageMs: retentionAgeMs }),
+    ...(retentionBytes === 0 ? {} : { bytes: retentionBytes }),
+  };
 }
 
 function describeConsumer(
@@ -154,6 +173,11 @@ export class TopicHandle<Out = unknown, In = Out> {
   /** How the metadata of batches is compressed. */
   get compression(): Compression {
     return this.#parts.compression ?? 'none';
+  }
+
+  /** How much of each partition is kept; empty: everything. */
+  get retention(): Retention {
+    return retentionOf(this.#parts.entry);
   }
 
   /** The validator as it is stored: its type and configuration; type `local` for a function of some process. */
@@ -224,6 +248,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       start: [...settings.start],
       ...(settings.group === undefined ? {} : { member: settings.group }),
       fullData: settings.fullData,
+      oldestIfDropped: settings.oldestIfDropped,
       batchEvents: settings.batchSize.events,
       windowBytes: settings.windowBytes,
       maxNumBatches: settings.maxNumBatches,
@@ -310,7 +335,7 @@ export class TopicHandle<Out = unknown, In = Out> {
     });
     const { name, uuid, durability, manager } = entry;
     const state = entry.state === 'complete' ? 'complete' : 'active';
-    return { name, uuid, state, durability, manager, partitions };
+    return { name, uuid, state, durability, manager, retention: retentionOf(entry), partitions };
   }
 
   /** Indices of the servers in a placement, each once. */

@@ -176,6 +176,9 @@ test('a consumer begins where it is told', async () => {
   const { topic } = await openFilled(10, 2);
   assert.deepEqual(await take(topic.consumer({ name: 'c', from: 7n, partitions: [1] }), 2), [7, 8]);
   assert.deepEqual(await take(topic.consumer({ name: 'c', from: 'beginning', partitions: [0] }), 1), [0]);
+  assert.throws(() => topic.consumer({ name: 'c', onOffsetOutOfRange: 'latest' as never }), {
+    code: 'INVALID_ARGUMENT',
+  });
   const mixed = topic.consumer({ name: 'c', from: ['end', 9], partitions: [1, 0] });
   const event = await mixed.pull();
   assert.deepEqual([event.partition, event.id], [0, 9n]);

@@ -40,6 +40,11 @@ test('bad names and options are refused before anything is sent', async () => {
     { validator: 7 },
     { validator: {} },
     { serializer: { type: 5 } },
+    { retention: 5 },
+    { retention: { days: 1 } },
+    { retention: { ageMs: 0 } },
+    { retention: { ageMs: 2 ** 43 } },
+    { retention: { bytes: 0.5 } },
     { y: 1 },
   ];
   for (const options of [...bad, { manager: 'memory', durability: 'sync' }]) {

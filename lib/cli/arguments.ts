@@ -18,6 +18,16 @@ export function parsePositive(text: string): number {
   return value;
 }
 
+const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds: 500ms, 90s, 15m, 12h, 7d, or a number of milliseconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
+  const ms = Math.round(Number(match?.[1]) * (timeUnits[match?.[2] ?? 'ms'] as number));
+  if (!Number.isSafeInteger(ms)) throw new InvalidArgumentError('It must be a time, for example 90s, 12h or 7d.');
+  return ms;
+}
+
 const byteUnits: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /** 4096, 512K, 2GiB, 1.5G: binary units. */

@@ -16,6 +16,7 @@ interface ConsumeOptions extends ConnectionOptions {
   readonly json: boolean;
   readonly max?: number;
   readonly idleTimeout?: number;
+  readonly skipDropped: boolean;
 }
 
 function parseFrom(text: string): 'beginning' | 'end' | bigint {
@@ -66,6 +67,7 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
       name: options.name ?? 'diaspora-cli',
       dataSelector: 'full',
       ...(from === undefined ? {} : { from }),
+      ...(options.skipDropped ? { onOffsetOutOfRange: 'oldest' } : {}),
       ...(options.partition === undefined ? {} : { partitions: options.partition }),
     };
     const consumer = topic.consumer(settings);
@@ -104,6 +106,7 @@ export function consumeCommand(): Command {
       'remember under this name what was consumed and go on behind it; several with one name share the partitions',
     )
     .option('--partition <n...>', 'only these partitions', parseEach)
+    .option('--skip-dropped', 'go on at the oldest event kept where the next one was dropped (default: fail)', false)
     .option('--out <dir>', 'write the data of each event to a file there')
     .option('--json', 'one JSON object a line: partition, id, metadata, bytes, file', false)
     .option('--max <n>', 'end after so many events', parsePositive)

@@ -2,29 +2,38 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Driver } from '../driver.js';
 import type { StageOptions } from '../stages/types.js';
-import { parseCount, parsePositive } from './arguments.js';
+import type { Retention } from '../topic-handle.js';
+import { parseBytes, parseCount, parseDuration, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { addStageOptions, dottedOptions, type GivenStages, readStages, stagePrefixes } from './stage-options.js';
-import { printLine } from './terminal.js';
+import { formatBytes, printLine } from './terminal.js';
 
 interface TopicSettings {
   readonly partitions: number;
   readonly durability?: 'memory' | 'os' | 'sync';
   readonly manager: 'log' | 'memory';
   readonly compression?: 'none' | 'zstd';
+  readonly retention: Retention;
 }
 
-interface CreateOptions extends ConnectionOptions, GivenStages, TopicSettings {}
+interface CreateOptions extends ConnectionOptions, GivenStages, Omit<TopicSettings, 'retention'> {
+  readonly retentionAge?: number;
+  readonly retentionBytes?: number;
+}
 
 /** `--topic.num_partitions 4` is how the reference spells --partitions. createTopic checks the values. */
 function overridden(options: CreateOptions, dotted: Readonly<Record<string, unknown>> = {}): TopicSettings {
-  const known = ['num_partitions', 'partitions', 'durability', 'manager', 'compression'];
+  const known = ['num_partitions', 'partitions', 'durability', 'manager', 'compression', 'retention'];
   const unknown = Object.keys(dotted).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new InvalidArgumentError(`unknown option '--topic.${unknown}'`);
-  const { num_partitions: partitions = options.partitions, ...rest } = dotted as Partial<TopicSettings> & {
-    readonly num_partitions?: number;
-  };
-  return { ...options, partitions, ...rest };
+  const {
+    num_partitions: partitions = options.partitions,
+    retention,
+    ...rest
+  } = dotted as Partial<TopicSettings> & { readonly num_partitions?: number };
+  const { retentionAge: ageMs, retentionBytes: bytes } = options;
+  const bounds = { ...(ageMs === undefined ? {} : { ageMs }), ...(bytes === undefined ? {} : { bytes }) };
+  return { ...options, partitions, retention: { ...bounds, ...retention }, ...rest };
 }
 
 async function create(topic: string, options: CreateOptions, command: Command): Promise<void> {
@@ -39,10 +48,10 @@ async function create(topic: string, options: CreateOptions, command: Command): 
     throw error;
   }
   await withDriver(options, async (driver) => {
-    const { partitions, manager } = settings;
+    const { partitions, manager, retention } = settings;
     const durability = settings.durability ?? (manager === 'memory' ? 'memory' : 'sync');
     const { compression = 'none' } = settings;
-    await driver.createTopic(topic, { ...stages, partitions, durability, manager, compression });
+    await driver.createTopic(topic, { ...stages, partitions, durability, manager, compression, retention });
     await printLine(`created ${topic}: ${partitions} partition${partitions === 1 ? '' : 's'}, ${durability}`);
   });
 }
@@ -61,11 +70,14 @@ function createCommand(): Command {
     .addOption(
       new Option('--compression <kind>', 'of the metadata of batches').choices(['none', 'zstd']).default('none'),
     )
+    .option('--retention-age <time>', 'drop events older than this, for example 90s, 12h, 7d', parseDuration)
+    .option('--retention-bytes <bytes>', 'drop the oldest events of a partition above this, as 512MiB', parseBytes)
     .addHelpText(
       'after',
       `
 Examples:
   $ diaspora topic create scans --partitions 4 --group-file group.json
+  $ diaspora topic create frames --retention-age 7d --retention-bytes 200GiB --group-file group.json
   $ diaspora topic create previews --manager memory --server 127.0.0.1:7000
   $ diaspora topic create notes --data ./store
   $ diaspora topic create collisions --partitions 4 --data ./store --validator-config energy.json \\
@@ -132,6 +144,9 @@ function describeCommand(): Command {
         await printLine(`durability  ${description.durability}`);
         if (typeof compression === 'object')
           await printLine(`compression ${compression.type}, level ${compression.level}`);
+        const { ageMs, bytes } = description.retention;
+        if (ageMs !== undefined) await printLine(`kept for    ${ageMs} ms`);
+        if (bytes !== undefined) await printLine(`kept up to  ${formatBytes(bytes)} a partition`);
         for (const [key, { type, ...config }] of Object.entries(stages)) {
           const name = key === 'partitionSelector' ? 'selector' : key;
           if (type === 'default') continue;

@@ -150,6 +150,7 @@ class Consumer {
     uint32_t session_timeout_ms = 0;
     uint32_t rebalance_timeout_ms = 0;
     bool full_data = false;
+    bool oldest_if_dropped = false;
     uint32_t batch_events = 0;
     uint64_t window_bytes = 0;
     uint32_t deliveries_ahead = 4;

@@ -215,6 +215,7 @@ Subscription::Options ConsumerCore::subscription_options(size_t servers) const {
   options.topic = options_.topic;
   options.consumer = options_.name;
   options.full_data = options_.full_data;
+  options.oldest_if_dropped = options_.oldest_if_dropped;
   options.batch_events = options_.batch_events;
   options.window_bytes = options_.window_bytes / servers;
   options.deliveries_ahead = std::max<uint32_t>(options_.deliveries_ahead, 1);

@@ -145,6 +145,8 @@ Status Peer::on_message(const wire::MessageView& view) {
       return on_windows_wanted(view);
     case wire::MessageType::kPartitionEnd:
       return on_partition_end(view);
+    case wire::MessageType::kPartitionSkip:
+      return on_partition_skip(view);
     default:
       return {ErrorCode::k_PROTOCOL, "the server sent a message that only clients send"};
   }
@@ -180,6 +182,13 @@ Status Peer::on_partition_end(const wire::MessageView& view) {
   if (!message) return message.status();
   const auto found = subscriptions_.find(message.value().subscription);
   return found == subscriptions_.end() ? Status() : found->second->on_partition_end(message.value());
+}
+
+Status Peer::on_partition_skip(const wire::MessageView& view) {
+  const Result<wire::PartitionSkipMessage> message = wire::decode_partition_skip(view);
+  if (!message) return message.status();
+  const auto found = subscriptions_.find(message.value().subscription);
+  return found == subscriptions_.end() ? Status() : found->second->on_partition_skip(message.value());
 }
 
 std::shared_ptr<Peer> find_or_make_peer(const ClientOptions& options, uint32_t server, uint16_t rail) {

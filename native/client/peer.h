@@ -72,6 +72,7 @@ class Peer final : public Connection::Handler {
   Status on_subscription_error(const wire::MessageView& view);
   Status on_windows_wanted(const wire::MessageView& view);
   Status on_partition_end(const wire::MessageView& view);
+  Status on_partition_skip(const wire::MessageView& view);
   void fail_all(const Error& error);
   std::vector<Subscription*> subscriptions() const;
 

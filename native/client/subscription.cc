@@ -61,6 +61,7 @@ void Subscription::on_up() {
   frame.topic = options_.topic;
   frame.consumer = options_.consumer;
   frame.full_data = options_.full_data;
+  frame.oldest_if_dropped = options_.oldest_if_dropped;
   frame.batch_events = options_.batch_events;
   for (auto& [index, progress] : partitions_) {
     if (progress.failed || progress.ended) continue;
@@ -86,7 +87,15 @@ void Subscription::accepted(const Result<std::span<const uint8_t>>& reply) {
   if (!starts) return line_.connection->drop(starts.error());
   for (const wire::SubscribeFrame::Start& start : starts.value()) {
     const auto found = partitions_.find(start.partition.value);
-    if (found != partitions_.end()) found->second.start = start.position;
+    if (found == partitions_.end()) continue;
+    Progress& progress = found->second;
+    const EventId position(start.position);
+    const EventId expected = progress.next_arrival.value_or(position);
+    // What came next was dropped while the connection was down.
+    const bool skipped = options_.oldest_if_dropped && position > expected;
+    if (position != expected && !skipped) return line_.connection->drop(gap(start.partition, expected, position));
+    progress.start = start.position;
+    if (skipped) progress.next_arrival = position;
   }
   active_ = true;
   send_credit();
@@ -392,6 +401,19 @@ Status Subscription::on_partition_end(const wire::PartitionEndMessage& message) 
   end.is_end = true;
   arrived_.push_back(std::move(end));
   hand_over();
+  return {};
+}
+
+Status Subscription::on_partition_skip(const wire::PartitionSkipMessage& message) {
+  if (over_) return {};
+  const auto found = partitions_.find(message.partition.value);
+  if (!active_ || found == partitions_.end() || !options_.oldest_if_dropped) {
+    return {ErrorCode::k_PROTOCOL, "a skip that was not allowed"};
+  }
+  Progress& progress = found->second;
+  const EventId expected = progress.next_arrival.value_or(EventId(progress.start));
+  if (!progress.failed && message.from != expected) return gap(message.partition, expected, message.from);
+  progress.next_arrival = message.to;
   return {};
 }
 

@@ -1,8 +1,9 @@
 // A consumer's subscription at one server: asks for events, checks what arrives, and gives credit.
 //
 // Thread: progress. Owner: ConsumerCore; its Peer routes messages to it. Invariants: each partition is handed over in
-// id order without gaps and after its checksums were verified; after a reconnection it goes on behind the last delivery
-// handed over; deliveries not yet taken never exceed deliveries_ahead.
+// id order, without gaps but for those that the server declares where that was allowed, and after its checksums were
+// verified; after a reconnection it goes on behind the last delivery handed over; deliveries not yet taken never exceed
+// deliveries_ahead.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,7 @@ class Subscription {
     Uuid topic;
     std::string consumer;
     bool full_data = false;
+    bool oldest_if_dropped = false;
     uint32_t batch_events = 0;
     uint64_t window_bytes = 0;  // of all windows together
     uint32_t deliveries_ahead = 1;
@@ -79,6 +81,7 @@ class Subscription {
   void on_error(const wire::SubscriptionErrorMessage& message);
   void on_windows_wanted();
   Status on_partition_end(const wire::PartitionEndMessage& message);
+  Status on_partition_skip(const wire::PartitionSkipMessage& message);
 
  private:
   static constexpr int64_t kRefillMsMin = 20;

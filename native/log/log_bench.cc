@@ -104,7 +104,7 @@ class Appender {
       batch.epoch = 1;
       free_.push_back(std::move(batch));
     }
-    log_->start([this](const LogReport& report) { on_report(report); });
+    log_->start([this](const LogReport& report) { on_report(report); }, [](EventId) {});
   }
 
   Figures run() {

@@ -17,6 +17,17 @@ constexpr uint64_t kUnsyncedBytesMax = uint64_t{32} << 20;
 constexpr int64_t kIdleMs = 1000;
 // Answered batches that could not be written are tried again this often.
 constexpr int64_t kRetryMs = 200;
+// Of what is kept, the smallest part that is dropped together: a segment ends when it spans so much of the retention.
+constexpr uint64_t kRetentionParts = 4;
+// Smaller segments would cost more than they let go.
+constexpr uint64_t kRetainedSegmentBytesMin = uint64_t{64} << 10;
+
+PartitionLogOptions fit_segments(PartitionLogOptions options) {
+  if (options.retention.bytes == 0) return options;
+  const uint64_t part = std::max(options.retention.bytes / kRetentionParts, kRetainedSegmentBytesMin);
+  options.segment_bytes = std::min(options.segment_bytes, align_up(part, kRecordAlignment));
+  return options;
+}
 
 }  // namespace
 
@@ -26,8 +37,9 @@ PartitionLog::PartitionLog(FileSystem& files, LogStore& store, const LogIdentity
       store_(store),
       writer_(store.writer_for(identity.partition)),
       identity_(identity),
-      options_(options),
-      read_side_(std::make_shared<ReadSide>(files, identity, options.pool)) {}
+      options_(fit_segments(options)),
+      read_side_(std::make_shared<ReadSide>(files, identity, options.pool)),
+      retention_(files, identity, options.retention, &read_side_->segments) {}
 
 PartitionLog::~PartitionLog() { writer_.forget(this); }
 
@@ -53,6 +65,9 @@ Status PartitionLog::begin(const RecoveredLog& recovered) {
   marked_id_ = recovered.watermark;
   synced_event_crc_ = recovered.last_event_crc;
   segment_records_ = recovered.last_records;
+  segment_began_ns_ = recovered.began_ns;
+  newest_ns_ = recovered.newest_ns;
+  retention_.restore(recovered);
   for (const ProducerEntry& producer : recovered.producers) {
     if (producer.base_id >= last_base_id_) segment_producers_.add(producer);
   }
@@ -60,8 +75,11 @@ Status PartitionLog::begin(const RecoveredLog& recovered) {
   return {};
 }
 
-void PartitionLog::start(ReportCallback report) {
+void PartitionLog::start(ReportCallback report, FirstIdCallback first_id_moved) {
   report_ = std::move(report);
+  retention_.set_hooks({std::move(first_id_moved), [this](uint64_t number) {
+                          store_.reader().post([side = read_side_, number] { side->reader.close_before(number); });
+                        }});
   // What was just recovered is synced now; the next idle moment writes that down.
   if (marked_id_ < synced_id_) writer_.schedule(this);
 }
@@ -79,6 +97,14 @@ void PartitionLog::read(EventId id, ReadCallback done) {
   store_.reader().post([side = read_side_, id, done = std::move(done)] { done(side->reader.read(id)); });
 }
 
+void PartitionLog::retain() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (std::exchange(retain_asked_, true)) return;
+  }
+  writer_.schedule(this);
+}
+
 void PartitionLog::close(CloseCallback done) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -94,9 +120,11 @@ std::optional<int64_t> PartitionLog::run() {
     const std::lock_guard<std::mutex> lock(mutex_);
     batches.swap(inbox_);
     close_callback = std::exchange(close_callback_, nullptr);
+    if (std::exchange(retain_asked_, false)) retention_due_ = true;
   }
   accept(std::move(batches));
   write_backlog();
+  if (std::exchange(retention_due_, false)) drop_expired();
   if (!close_callback) return next_idle_ms();
   const Status settled = settle();
   close_callback(settled);
@@ -188,7 +216,11 @@ void PartitionLog::commit_group(size_t count, uint64_t offset) {
     const RecordEntry entry{batch.base_id, offset, static_cast<uint32_t>(batch.shape.body_bytes())};
     offset += batch.record_bytes();
     segment_records_.push_back(entry);
-    segment_producers_.add({batch.session, batch.sequence, batch.base_id, batch.shape.event_count});
+    const ProducerEntry producer{batch.session, batch.sequence, batch.base_id, batch.shape.event_count};
+    segment_producers_.add(producer);
+    retention_.note_producer(producer);
+    if (segment_began_ns_ == 0) segment_began_ns_ = batch.timestamp_ns;
+    newest_ns_ = std::max(newest_ns_, batch.timestamp_ns);
     read_side_->segments.add_record(entry);
     written_id_ = batch.end_id();
     if (!batch.answered) ++report.committed;
@@ -222,12 +254,14 @@ Status PartitionLog::start_segment() {
   header.number = last_number_ > 0 && last_base_id_ == synced_id_ ? last_number_ : last_number_ + 1;
   header.base_id = synced_id_;
   header.previous_header_crc = synced_event_crc_;
-  header.created_ns = wall_clock_ns();
+  header.created_ns = std::max(options_.clock_ns(), newest_ns_);
   Result<std::unique_ptr<SegmentWriter>> segment = SegmentWriter::create(files_, identity_, header);
   if (!segment) return segment.status();
   segment_ = segment.take();
+  if (last_number_ > 0 && header.number != last_number_) retention_.note_sealed({last_number_, last_base_id_});
   last_number_ = header.number;
   last_base_id_ = header.base_id;
+  segment_began_ns_ = 0;
   segment_records_.clear();
   segment_producers_.clear();
   read_side_->segments.begin_segment({header.number, header.base_id});
@@ -252,6 +286,7 @@ Status PartitionLog::roll_segment() {
   const Status started = start_segment();
   if (!started) return started;
   seal(std::move(old));
+  retention_due_ = retention_.is_limited();
   // Only a saving of time at the next start: without it the segment is scanned.
   const std::string path = identity_.directory + "/" + index_file_name(index.segment_number);
   static_cast<void>(replace_file(files_, path, encode_segment_index(index)));
@@ -302,6 +337,22 @@ Status PartitionLog::settle() {
   }
   marked_id_ = synced_id_;
   return {};
+}
+
+// What an open segment holds cannot be dropped: one that spans a part of the age ends first. Whatever fails here is
+// tried again with the next segment, or when the owner asks.
+void PartitionLog::drop_expired() {
+  const int64_t now_ns = options_.clock_ns();
+  const auto age_ns = static_cast<int64_t>(options_.retention.age_ms) * 1'000'000;
+  if (segment_ != nullptr && age_ns > 0 && segment_began_ns_ != 0 &&
+      now_ns - segment_began_ns_ > age_ns / static_cast<int64_t>(kRetentionParts)) {
+    static_cast<void>(roll_segment());
+    retention_due_ = false;
+  }
+  const uint64_t open_bytes = segment_ != nullptr ? segment_->end_offset() : 0;
+  if (last_number_ > 0) {
+    static_cast<void>(retention_.drop_expired({last_number_, last_base_id_}, open_bytes, now_ns));
+  }
 }
 
 // Nothing more is written to the open segment. What was answered but not synced goes back to be written elsewhere.

@@ -18,8 +18,10 @@
 #include <optional>
 #include <vector>
 
+#include "base/clock.h"
 #include "log/log_writer.h"
 #include "log/segment_reader.h"
+#include "log/segment_retention.h"
 #include "log/segment_set.h"
 #include "log/segment_writer.h"
 
@@ -31,6 +33,8 @@ enum class SyncPolicy : uint8_t { kMemory = 0, kOs = 1, kSync = 2 };
 struct PartitionLogOptions {
   SyncPolicy policy = SyncPolicy::kSync;
   uint64_t segment_bytes = uint64_t{256} << 20;
+  Retention retention;
+  std::function<int64_t()> clock_ns = wall_clock_ns;
   std::shared_ptr<BufferPool> pool;
 };
 
@@ -45,6 +49,7 @@ struct LogReport {
 class PartitionLog final : public WriterTask {
  public:
   using ReportCallback = std::function<void(const LogReport&)>;
+  using FirstIdCallback = std::function<void(EventId)>;
   using ReadCallback = std::function<void(Result<StoredRecord>)>;
   using CloseCallback = std::function<void(Status)>;
 
@@ -57,12 +62,15 @@ class PartitionLog final : public WriterTask {
                              const PartitionLogOptions& options);
   ~PartitionLog() override;
 
-  // Once, before the first append. `report` is called on the writer thread.
-  void start(ReportCallback report);
+  // Once, before the first append. Both are called on the writer thread; `first_id_moved` before reads of what is
+  // dropped are refused.
+  void start(ReportCallback report, FirstIdCallback first_id_moved);
 
   void append(LogBatch batch);
   // The callback runs on the reader thread. `id` must be below the last reported settled_id.
   void read(EventId id, ReadCallback done);
+  // Drops segments that are past the retention, soon. The log does it by itself whenever a segment is full.
+  void retain();
   // After everything appended; the callback runs on the writer thread. No call but the destructor may follow.
   void close(CloseCallback done);
 
@@ -92,6 +100,7 @@ class PartitionLog final : public WriterTask {
   void seal(std::unique_ptr<SegmentWriter> old);
   Status sync_segment();
   Status settle();
+  void drop_expired();
   void poison();
   void fail(const Status& status);
   std::optional<int64_t> next_idle_ms() const;
@@ -107,6 +116,7 @@ class PartitionLog final : public WriterTask {
   std::mutex mutex_;
   std::vector<LogBatch> inbox_;   // guarded by mutex_
   CloseCallback close_callback_;  // guarded by mutex_
+  bool retain_asked_ = false;     // guarded by mutex_
 
   // Below: the writer thread only.
   std::unique_ptr<SegmentWriter> segment_;  // null: none yet, or poisoned
@@ -123,6 +133,10 @@ class PartitionLog final : public WriterTask {
   uint64_t failed_epoch_ = 0;
   std::vector<RecordEntry> segment_records_;  // of segment_, for its index
   ProducerHistory segment_producers_;
+  int64_t segment_began_ns_ = 0;  // when its first batch was stored; 0: it has none
+  int64_t newest_ns_ = 0;         // of any batch
+  SegmentRetention retention_;
+  bool retention_due_ = false;
 };
 
 }  // namespace diaspora::log

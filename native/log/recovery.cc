@@ -16,22 +16,25 @@ std::string segment_path(const LogIdentity& identity, uint64_t number) {
 
 std::string id_text(EventId id) { return std::to_string(id.value); }
 
-// The numbers of the segments, after removing what a crash left half made.
-Result<std::vector<uint64_t>> list_segments(FileSystem& files, const LogIdentity& identity) {
+// The numbers of the segments from the log's start on, after removing what a crash left half made or half dropped.
+Result<std::vector<uint64_t>> list_segments(FileSystem& files, const LogIdentity& identity, uint64_t first) {
   const Result<std::vector<std::string>> names = files.list(identity.directory);
   if (!names) return names.status();
   std::vector<uint64_t> numbers;
   for (const std::string& name : names.value()) {
-    if (name.ends_with(kTemporarySuffix)) {
+    const uint64_t number = parse_segment_file_name(name);
+    const uint64_t owner = std::max(number, parse_index_file_name(name));
+    if (name.ends_with(kTemporarySuffix) || (owner > 0 && owner < first)) {
       const Status removed = files.remove_file(identity.directory + "/" + name);
       if (!removed) return removed;
+    } else if (number > 0) {
+      numbers.push_back(number);
     }
-    const uint64_t number = parse_segment_file_name(name);
-    if (number != 0) numbers.push_back(number);
   }
   for (size_t i = 0; i < numbers.size(); ++i) {
-    if (numbers[i] != i + 1) return corrupt_log(identity, i + 1, "the segment file is missing");
+    if (numbers[i] != first + i) return corrupt_log(identity, first + i, "the segment file is missing");
   }
+  if (numbers.empty() && first > 1) return corrupt_log(identity, first, "the segment file is missing");
   return numbers;
 }
 
@@ -149,6 +152,12 @@ Status recover_last(FileSystem& files, const LogIdentity& identity, RecoveredLog
   log->last_event_crc = index.last_event_crc;
   log->watermark = scan.watermark;
   log->next_id = scan.next_id;
+  log->newest_ns = segment.created_ns;
+  for (const ScannedRecord& record : scan.records) {
+    if (record.header.shape.event_count == 0) continue;
+    if (log->began_ns == 0) log->began_ns = record.header.timestamp_ns;
+    log->newest_ns = std::max(log->newest_ns, record.header.timestamp_ns);
+  }
   log->last_records = index.records;
   log->batches += index.records.size();
   log->producers.insert(log->producers.end(), index.producers.begin(), index.producers.end());
@@ -224,10 +233,14 @@ Result<SegmentIndex> load_segment_index(FileSystem& files, const LogIdentity& id
 }
 
 Result<RecoveredLog> recover_log(FileSystem& files, const LogIdentity& identity) {
-  const Result<std::vector<uint64_t>> numbers = list_segments(files, identity);
+  const Result<LogStart> start = load_log_start(files, identity);
+  if (!start) return start.status();
+  const Result<std::vector<uint64_t>> numbers = list_segments(files, identity, start.value().segment_number);
   if (!numbers) return numbers.status();
   RecoveredLog log;
   if (numbers.value().empty()) return log;
+  log.first_id = start.value().base_id;
+  log.producers = start.value().producers;
   // A crash may have come between the renaming of a new segment and the sync of the directory.
   const Status synced = files.sync_directory(identity.directory);
   if (!synced) return synced;
@@ -238,7 +251,9 @@ Result<RecoveredLog> recover_log(FileSystem& files, const LogIdentity& identity)
     headers.push_back(header.value());
     log.segments.push_back({number, header.value().base_id});
   }
-  if (headers.front().base_id != EventId{}) return corrupt_log(identity, 1, "the log does not begin with id 0");
+  if (headers.front().base_id != log.first_id) {
+    return corrupt_log(identity, headers.front().number, "it does not begin with id " + id_text(log.first_id));
+  }
   const Status sealed = recover_sealed(files, identity, headers, &log);
   if (!sealed) return sealed;
   log.last_header = headers.back();

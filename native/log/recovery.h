@@ -7,6 +7,7 @@
 //   record was never acknowledged as synced; it and all after it are cut and counted. x < W: CORRUPT_LOG, nothing is
 //   cut.
 // - A missing segment, a segment that is not this partition's, or a break in the chain of checksums is CORRUPT_LOG.
+// - What lies before the log's start (log_start.h) was dropped, and is removed.
 // Threads: the caller's, before the log is in use. Running it again after a crash at any point gives the same result.
 #pragma once
 
@@ -16,18 +17,13 @@
 
 #include "base/error.h"
 #include "log/file.h"
+#include "log/log_identity.h"
+#include "log/log_start.h"
 #include "log/segment_format.h"
 #include "log/segment_index.h"
 #include "log/segment_scan.h"
 
 namespace diaspora::log {
-
-// Which log it is, and what messages call it.
-struct LogIdentity {
-  std::string directory;
-  Uuid partition;
-  std::string label;  // for example: partition 3 of topic "collisions"
-};
 
 struct SegmentSummary {
   uint64_t number = 0;
@@ -42,7 +38,10 @@ struct RecoveredLog {
   uint32_t chain_crc = 0;
   uint32_t last_event_crc = 0;  // of the newest record header with events, in whichever segment
   EventId watermark;            // the highest one on disk
+  EventId first_id;
   EventId next_id;
+  int64_t began_ns = 0;   // when the first batch of the last segment was stored; 0: it has none
+  int64_t newest_ns = 0;  // no batch was stored later
   std::vector<RecordEntry> last_records;
   std::vector<ProducerEntry> producers;  // of the newest segments, in log order
   uint64_t batches = 0;                  // in the segments whose index or records were read

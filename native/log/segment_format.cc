@@ -3,6 +3,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "base/crc32c.h"
@@ -23,6 +24,18 @@ std::string name_of(uint64_t number, const char* suffix) {
   char digits[kNameDigits + 1];
   std::snprintf(digits, sizeof(digits), "%016" PRIx64, number);
   return std::string(digits) + suffix;
+}
+
+uint64_t number_in(const std::string& name, std::string_view suffix) {
+  if (name.size() != kNameDigits + suffix.size() || !name.ends_with(suffix)) return 0;
+  uint64_t number = 0;
+  for (size_t i = 0; i < kNameDigits; ++i) {
+    const char c = name[i];
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit && (c < 'a' || c > 'f')) return 0;
+    number = number * 16 + static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
+  }
+  return number;
 }
 
 }  // namespace
@@ -78,16 +91,8 @@ std::string segment_file_name(uint64_t number) { return name_of(number, kSegment
 
 std::string index_file_name(uint64_t number) { return name_of(number, kIndexSuffix); }
 
-uint64_t parse_segment_file_name(const std::string& name) {
-  if (name.size() != kNameDigits + sizeof(kSegmentSuffix) - 1 || !name.ends_with(kSegmentSuffix)) return 0;
-  uint64_t number = 0;
-  for (size_t i = 0; i < kNameDigits; ++i) {
-    const char c = name[i];
-    const bool digit = c >= '0' && c <= '9';
-    if (!digit && (c < 'a' || c > 'f')) return 0;
-    number = number * 16 + static_cast<uint64_t>(digit ? c - '0' : c - 'a' + 10);
-  }
-  return number;
-}
+uint64_t parse_segment_file_name(const std::string& name) { return number_in(name, kSegmentSuffix); }
+
+uint64_t parse_index_file_name(const std::string& name) { return number_in(name, kIndexSuffix); }
 
 }  // namespace diaspora::log

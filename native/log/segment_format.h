@@ -44,7 +44,8 @@ Result<SegmentHeader> decode_segment_header(std::span<const uint8_t> bytes);
 // 16 hexadecimal digits and a suffix, so that names sort by number.
 std::string segment_file_name(uint64_t number);
 std::string index_file_name(uint64_t number);
-// 0 when it is not the name of a segment.
+// 0 when it is not the name of a segment, or of an index.
 uint64_t parse_segment_file_name(const std::string& name);
+uint64_t parse_index_file_name(const std::string& name);
 
 }  // namespace diaspora::log

@@ -16,7 +16,6 @@ constexpr uint32_t kMagic = 0x58495344;
 constexpr uint16_t kVersion = 1;
 constexpr size_t kHeaderBytes = 128;
 constexpr size_t kHeaderCrcOffset = kHeaderBytes - 4;
-constexpr size_t kProducerEntryBytes = 40;
 constexpr size_t kRecordEntryBytes = 16;
 
 void encode_header(const SegmentIndex& index, uint32_t entries_crc, std::vector<uint8_t>* out) {
@@ -39,17 +38,29 @@ void encode_header(const SegmentIndex& index, uint32_t entries_crc, std::vector<
 
 }  // namespace
 
+void encode_producer(const ProducerEntry& producer, ByteWriter* out) {
+  out->uuid(producer.session);
+  out->u64(producer.sequence.value);
+  out->u64(producer.base_id.value);
+  out->u32(producer.event_count);
+  out->u32(0);
+}
+
+ProducerEntry decode_producer(ByteReader* in) {
+  ProducerEntry producer;
+  producer.session = in->uuid();
+  producer.sequence = BatchSequence(in->u64());
+  producer.base_id = EventId(in->u64());
+  producer.event_count = in->u32();
+  in->u32();
+  return producer;
+}
+
 std::vector<uint8_t> encode_segment_index(const SegmentIndex& index) {
   std::vector<uint8_t> entries;
   entries.reserve(index.producers.size() * kProducerEntryBytes + index.records.size() * kRecordEntryBytes);
   ByteWriter fields(&entries);
-  for (const ProducerEntry& producer : index.producers) {
-    fields.uuid(producer.session);
-    fields.u64(producer.sequence.value);
-    fields.u64(producer.base_id.value);
-    fields.u32(producer.event_count);
-    fields.u32(0);
-  }
+  for (const ProducerEntry& producer : index.producers) encode_producer(producer, &fields);
   for (const RecordEntry& record : index.records) {
     fields.u64(record.base_id.value);
     fields.u32(static_cast<uint32_t>(record.offset / kRecordAlignment));
@@ -86,15 +97,7 @@ Result<SegmentIndex> decode_segment_index(std::span<const uint8_t> file) {
 
   ByteReader in(entries);
   index.producers.reserve(producers);
-  for (uint64_t i = 0; i < producers; ++i) {
-    ProducerEntry producer;
-    producer.session = in.uuid();
-    producer.sequence = BatchSequence(in.u64());
-    producer.base_id = EventId(in.u64());
-    producer.event_count = in.u32();
-    in.u32();
-    index.producers.push_back(producer);
-  }
+  for (uint64_t i = 0; i < producers; ++i) index.producers.push_back(decode_producer(&in));
   index.records.reserve(records);
   for (uint64_t i = 0; i < records; ++i) {
     RecordEntry record;

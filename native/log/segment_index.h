@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/ids.h"
 
@@ -31,6 +32,10 @@ struct ProducerEntry {
   EventId base_id;
   uint32_t event_count = 0;
 };
+
+inline constexpr size_t kProducerEntryBytes = 40;
+void encode_producer(const ProducerEntry& producer, ByteWriter* out);
+ProducerEntry decode_producer(ByteReader* in);
 
 struct SegmentIndex {
   Uuid partition;

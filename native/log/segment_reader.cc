@@ -42,7 +42,18 @@ Result<const File*> SegmentReader::file_of(const RecordPlace& place) {
   return file.get();
 }
 
+// A segment that goes while it is looked at may fail in any way.
 Result<StoredRecord> SegmentReader::read(EventId id) {
+  Result<StoredRecord> record = try_read(id);
+  if (record || id >= segments_->first_id()) return record;
+  return segments_->find(id).status();
+}
+
+void SegmentReader::close_before(uint64_t segment_number) {
+  if (open_.segment_number < segment_number) open_ = {};
+}
+
+Result<StoredRecord> SegmentReader::try_read(EventId id) {
   const Result<RecordPlace> found = segments_->find(id);
   if (!found) return found.status();
   const RecordPlace& place = found.value();

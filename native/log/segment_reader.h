@@ -24,8 +24,11 @@ class SegmentReader {
   SegmentReader(FileSystem& files, const LogIdentity& identity, SegmentSet* segments, std::shared_ptr<BufferPool> pool)
       : files_(files), identity_(identity), segments_(segments), pool_(std::move(pool)) {}
 
-  // RESOURCE_EXHAUSTED when the pool has no room: retry when batches were released.
+  // RESOURCE_EXHAUSTED when the pool has no room: retry when batches were released. OFFSET_OUT_OF_RANGE when the event
+  // was dropped; a read under way may still give it.
   Result<StoredRecord> read(EventId id);
+  // Older segments were dropped: their files are not kept open.
+  void close_before(uint64_t segment_number);
 
  private:
   struct Files {
@@ -33,6 +36,7 @@ class SegmentReader {
     std::unique_ptr<File> cached;
     std::unique_ptr<File> direct;
   };
+  Result<StoredRecord> try_read(EventId id);
   Result<const File*> file_of(const RecordPlace& place);
 
   FileSystem& files_;

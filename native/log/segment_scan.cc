@@ -159,4 +159,11 @@ Result<SegmentHeader> read_segment_header(const File& file) {
   return decode_segment_header(bytes.value());
 }
 
+Result<wire::LogRecordHeader> read_record_header(const File& file, uint64_t offset) {
+  std::array<uint8_t, wire::kLogRecordHeaderBytes> bytes{};
+  const Result<size_t> got = file.read(offset, bytes);
+  if (!got) return got.status();
+  return wire::decode_log_record_header(std::span(bytes).first(got.value()));
+}
+
 }  // namespace diaspora::log

@@ -76,5 +76,7 @@ Result<Remains> examine_remains(const File& file, const SegmentHeader& segment, 
 Result<bool> verify_record_data(const File& file, const ScannedRecord& record);
 
 Result<SegmentHeader> read_segment_header(const File& file);
+// CORRUPT_DATA when there is none at `offset`.
+Result<wire::LogRecordHeader> read_record_header(const File& file, uint64_t offset);
 
 }  // namespace diaspora::log

@@ -51,11 +51,28 @@ void SegmentSet::keep_loaded(uint64_t number) {
   if (segment != segments_.end()) segment->records = nullptr;
 }
 
+void SegmentSet::drop_before(uint64_t number) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::erase_if(segments_, [number](const Segment& segment) { return segment.number < number; });
+  DIASPORA_CHECK(!segments_.empty());
+  std::erase_if(loaded_, [number](uint64_t loaded) { return loaded < number; });
+}
+
+EventId SegmentSet::first_id() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return segments_.empty() ? EventId() : segments_.front().base_id;
+}
+
 Result<RecordPlace> SegmentSet::find(EventId id) {
   uint64_t number = 0;
   EventId end_id;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (!segments_.empty() && id < segments_.front().base_id) {
+      return {ErrorCode::k_OFFSET_OUT_OF_RANGE, identity_.label + ": event " + std::to_string(id.value) +
+                                                    " was dropped; the oldest kept is " +
+                                                    std::to_string(segments_.front().base_id.value)};
+    }
     const size_t i = segment_of(id);
     const bool is_last = i + 1 == segments_.size();
     const std::vector<RecordEntry>* records = is_last ? &last_records_ : segments_[i].records.get();
@@ -74,8 +91,12 @@ Result<RecordPlace> SegmentSet::find(EventId id) {
   if (record == nullptr)
     return corrupt_log(identity_, number, "its index does not list event " + std::to_string(id.value));
   const std::lock_guard<std::mutex> lock(mutex_);
-  segments_[segment_of(id)].records = records;
-  keep_loaded(number);
+  const auto segment = std::find_if(segments_.begin(), segments_.end(),
+                                    [number](const Segment& candidate) { return candidate.number == number; });
+  if (segment != segments_.end()) {  // not dropped meanwhile
+    segment->records = records;
+    keep_loaded(number);
+  }
   return RecordPlace{number, *record};
 }
 

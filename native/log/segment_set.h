@@ -32,7 +32,12 @@ class SegmentSet {
   void begin_segment(const SegmentSummary& segment);
   void add_record(const RecordEntry& record);
 
-  // The record that contains `id`, which must have been committed.
+  // Older segments are dropped: their events are not found any more.
+  void drop_before(uint64_t number);
+  // The oldest id that is found.
+  EventId first_id();
+
+  // The record that contains `id`, which must have been committed. OFFSET_OUT_OF_RANGE when it was dropped.
   Result<RecordPlace> find(EventId id);
 
  private:

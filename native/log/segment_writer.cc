@@ -69,7 +69,8 @@ Result<std::unique_ptr<SegmentWriter>> SegmentWriter::resume(FileSystem& files, 
   const Status opened = writer->open_files(files, path, OpenMode::kReadWrite);
   if (!opened) return opened;
   writer->end_offset_ = recovered.end_offset;
-  writer->reserved_end_ = recovered.file_bytes;
+  // A power cut may leave a length that no write of ours has.
+  writer->reserved_end_ = recovered.file_bytes / kRecordAlignment * kRecordAlignment;
   writer->zeroed_end_ = recovered.end_offset;
   writer->chain_crc_ = recovered.chain_crc;
   writer->last_event_crc_ = recovered.last_event_crc;

@@ -198,6 +198,7 @@ client::Consumer::Options read_options(Reader& reader, napi_value from) {
     options.rebalance_timeout_ms = reader.u32(reader.property(member, "rebalanceTimeoutMs"), "rebalanceTimeoutMs");
   }
   options.full_data = reader.boolean(reader.property(from, "fullData"), "fullData");
+  options.oldest_if_dropped = reader.boolean(reader.property(from, "oldestIfDropped"), "oldestIfDropped");
   options.batch_events = reader.u32(reader.property(from, "batchEvents"), "batchEvents");
   options.window_bytes = reader.integer(reader.property(from, "windowBytes"), "windowBytes", kIdMax);
   options.deliveries_ahead = reader.u32(reader.property(from, "maxNumBatches"), "maxNumBatches");

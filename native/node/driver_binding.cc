@@ -83,6 +83,9 @@ wire::TopicRecord read_entry(Reader& reader, napi_value from) {
   reader.elements(reader.property(from, "placement"), "placement",
                   [&](napi_value server) { record.placement.push_back(reader.uuid(server, "placement")); });
   record.config = reader.string(reader.property(from, "config"), "config");
+  record.retention.bytes = reader.integer(reader.property(from, "retentionBytes"), "retentionBytes", kRequestMax);
+  record.retention.age_ms =
+      reader.integer(reader.property(from, "retentionAgeMs"), "retentionAgeMs", kRetentionAgeMsMax);
   if (reader.u32(reader.property(from, "partitions"), "partitions") != record.placement.size()) {
     reader.fail("partitions (as many as placement has)");
   }

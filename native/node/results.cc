@@ -38,6 +38,8 @@ napi_value make_topic(napi_env env, const wire::TopicRecord& record) {
       .string("manager", kManagers[static_cast<uint8_t>(record.manager)])
       .set("placement", make_array(env, record.placement, make_uuid))
       .string("config", record.config)
+      .number("retentionBytes", static_cast<double>(record.retention.bytes))
+      .number("retentionAgeMs", static_cast<double>(record.retention.age_ms))
       .result();
 }
 

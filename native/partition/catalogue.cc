@@ -15,7 +15,7 @@ namespace {
 // "DSCT" in file order.
 constexpr uint32_t kMagic = 0x54435344;
 constexpr uint16_t kVersion = 2;
-constexpr uint16_t kOldestVersion = 1;  // is read; knows no complete topics
+constexpr uint16_t kOldestVersion = 1;  // is read; knows neither complete topics nor retention
 // magic, version, reserved, count, crc
 constexpr size_t kHeaderBytes = 16;
 // 256 MiB: some ten thousand topics with long configurations.
@@ -34,9 +34,11 @@ void encode_entry(const TopicEntry& entry, ByteWriter* out) {
   out->u32(static_cast<uint32_t>(entry.placement.size()));
   out->bytes(entry.placement);
   out->string(entry.config);
+  out->u64(entry.retention.bytes);
+  out->u64(entry.retention.age_ms);
 }
 
-bool decode_entry(ByteReader* in, TopicEntry* entry) {
+bool decode_entry(ByteReader* in, uint16_t version, TopicEntry* entry) {
   entry->name = in->string(kNameBytesMax);
   entry->uuid = in->uuid();
   const uint8_t state = in->u8();
@@ -46,11 +48,16 @@ bool decode_entry(ByteReader* in, TopicEntry* entry) {
   const std::span<const uint8_t> placement = in->bytes(in->u32());
   entry->placement.assign(placement.begin(), placement.end());
   entry->config = in->string(kConfigBytesMax);
+  if (version >= 2) {
+    entry->retention.bytes = in->u64();
+    entry->retention.age_ms = in->u64();
+  }
   entry->state = static_cast<TopicState>(state);
   entry->kind = static_cast<PartitionKind>(kind);
   entry->durability = static_cast<Durability>(durability);
   return in->ok() && state <= static_cast<uint8_t>(TopicState::kComplete) &&
-         kind <= static_cast<uint8_t>(PartitionKind::kLog) && durability <= static_cast<uint8_t>(Durability::kSync);
+         kind <= static_cast<uint8_t>(PartitionKind::kLog) && durability <= static_cast<uint8_t>(Durability::kSync) &&
+         entry->retention.age_ms <= kRetentionAgeMsMax;
 }
 
 // The checksum covers everything but itself, which lies at bytes 12 to 15.
@@ -89,7 +96,7 @@ Result<std::vector<TopicEntry>> decode(std::span<const uint8_t> file, const std:
   std::vector<TopicEntry> entries;
   for (uint32_t i = 0; i < count; ++i) {
     TopicEntry entry;
-    if (!decode_entry(&in, &entry)) return damaged;
+    if (!decode_entry(&in, version, &entry)) return damaged;
     entries.push_back(std::move(entry));
   }
   if (!in.finished()) return damaged;

@@ -34,6 +34,7 @@ struct TopicEntry {
   uint32_t partition_count = 1;
   std::vector<uint8_t> placement;  // opaque: which server owns which partition
   std::string config;              // opaque JSON text: validator, partition selector, serializer
+  Retention retention;
 
   friend bool operator==(const TopicEntry&, const TopicEntry&) = default;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/clock.h"
 #include "partition/batch_search.h"
 
 namespace diaspora::partition {
@@ -18,7 +17,7 @@ static_assert(static_cast<int>(Durability::kSync) == static_cast<int>(log::SyncP
 RecoveryReport make_report(const log::RecoveredLog& recovered, const std::string& cursor_detail) {
   RecoveryReport report;
   report.batches = recovered.batches;
-  report.events = recovered.next_id.value;
+  report.events = recovered.next_id.value - recovered.first_id.value;
   report.torn_bytes = recovered.torn_bytes;
   report.detail = recovered.detail;
   if (!report.detail.empty() && !cursor_detail.empty()) report.detail += "; ";
@@ -49,8 +48,8 @@ Result<OpenedPartition> LogPartition::open(log::FileSystem& files, log::LogStore
                                            const LogPartitionOptions& options) {
   const log::LogIdentity identity{options.directory, options.uuid, options.label};
   const auto policy = static_cast<log::SyncPolicy>(options.durability);
-  Result<log::PartitionLog::Opened> log =
-      log::PartitionLog::open(files, store, identity, {policy, options.segment_bytes, options.pool});
+  Result<log::PartitionLog::Opened> log = log::PartitionLog::open(
+      files, store, identity, {policy, options.segment_bytes, options.retention, options.clock_ns, options.pool});
   if (!log) return log.status();
   const log::RecoveredLog& recovered = log.value().recovered;
   const bool synced = options.durability == Durability::kSync;
@@ -67,6 +66,8 @@ Result<OpenedPartition> LogPartition::open(log::FileSystem& files, log::LogStore
 }
 
 void LogPartition::restore(const log::RecoveredLog& recovered, const CursorStore& cursors) {
+  first_id_ = recovered.first_id;
+  newest_ns_ = recovered.newest_ns;
   next_id_ = recovered.next_id;
   assign_id_ = recovered.next_id;
   settled_id_ = recovered.next_id;
@@ -78,11 +79,17 @@ void LogPartition::restore(const log::RecoveredLog& recovered, const CursorStore
 
 // Reports come on a writer thread and are taken to the owner's; there they count only while the partition lives.
 void LogPartition::connect() {
-  log_->start([this, owner = owner_, alive = answers_.alive()](const log::LogReport& report) {
-    owner->post([this, alive, report] {
-      if (*alive) on_report(report);
-    });
-  });
+  log_->start(
+      [this, owner = owner_, alive = answers_.alive()](const log::LogReport& report) {
+        owner->post([this, alive, report] {
+          if (*alive) on_report(report);
+        });
+      },
+      [this, owner = owner_, alive = answers_.alive()](EventId first_id) {
+        owner->post([this, alive, first_id] {
+          if (*alive) on_first_id(first_id);
+        });
+      });
   cursor_store_->set_report(
       [this, owner = owner_, alive = answers_.alive()](std::vector<CursorUpdate> updates, const Status& status) {
         auto shared = std::make_shared<std::vector<CursorUpdate>>(std::move(updates));
@@ -117,7 +124,8 @@ void LogPartition::submit(AppendRequest request, AppendCallback done) {
   batch.shape = request.shape;
   batch.head_crc = request.head_crc;
   batch.base_id = assign_id_;
-  batch.timestamp_ns = wall_clock_ns();
+  newest_ns_ = std::max(newest_ns_, options_.clock_ns());
+  batch.timestamp_ns = newest_ns_;
   assign_id_.value += batch.shape.event_count;
   sequences_.begin(request.producer);
 
@@ -181,6 +189,13 @@ void LogPartition::on_report(const log::LogReport& report) {
   answers_.drain();
 }
 
+// Comes before any read of what was dropped is refused: whoever is refused finds the new first id.
+void LogPartition::on_first_id(EventId first_id) {
+  first_id_ = std::max(first_id_, first_id);
+  while (!cache_.empty() && cache_.front().base_id < first_id_ && drop_oldest_cached()) {
+  }
+}
+
 void LogPartition::commit_outstanding(size_t count) {
   DIASPORA_CHECK(count <= outstanding_.size());
   for (size_t i = 0; i < count; ++i) {
@@ -210,7 +225,7 @@ void LogPartition::fail_outstanding(const Status& status) {
 }
 
 void LogPartition::read(EventId id, ReadCallback done) {
-  if (id >= next_id_) {
+  if (id < first_id_ || id >= next_id_) {
     done(id_out_of_range(id, first_id(), next_id_));
     return;
   }
@@ -222,7 +237,7 @@ void LogPartition::read(EventId id, ReadCallback done) {
 }
 
 void LogPartition::read_ahead(EventId id) {
-  if (id < next_id_ && !cached(id)) read_back_.ahead(id);
+  if (id >= first_id_ && id < next_id_ && !cached(id)) read_back_.ahead(id);
 }
 
 void LogPartition::read_log(EventId id, ReadCallback done) {

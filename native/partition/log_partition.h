@@ -28,6 +28,8 @@ struct LogPartitionOptions {
   std::string label;      // what messages call it
   Durability durability = Durability::kSync;
   uint64_t segment_bytes = uint64_t{256} << 20;
+  Retention retention;
+  std::function<int64_t()> clock_ns = wall_clock_ns;
   size_t cache_bytes_max = size_t{64} << 20;  // of the newest batches, and again of those read back
   std::shared_ptr<BufferPool> pool;
 };
@@ -43,7 +45,7 @@ class LogPartition final : public Partition {
   Admission admit(const ProducerPosition& producer) override { return sequences_.admit(producer); }
   void append(AppendRequest request, AppendCallback done) override;
   void skip(const ProducerPosition& producer) override { sequences_.skip(producer); }
-  EventId first_id() const override { return EventId(); }  // nothing is ever removed from the front
+  EventId first_id() const override { return first_id_; }
   EventId next_id() const override { return next_id_; }
   bool has_pending() const override { return !outstanding_.empty(); }
   void read(EventId id, ReadCallback done) override;
@@ -55,6 +57,7 @@ class LogPartition final : public Partition {
   void acknowledge(const std::string& consumer, EventId id, StatusCallback done) override;
   void change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) override;
   size_t release_cache(size_t bytes) override;
+  void retain() override { log_->retain(); }
   void close(StatusCallback done) override;
 
  private:
@@ -73,6 +76,7 @@ class LogPartition final : public Partition {
   log::LogBatch to_log_batch(const StoredBatch& batch, const ProducerPosition& producer, bool answered) const;
   void commit(StoredBatch batch, const ProducerPosition& producer);
   void on_report(const log::LogReport& report);
+  void on_first_id(EventId first_id);
   void commit_outstanding(size_t count);
   void fail_outstanding(const Status& status);
   void on_cursors_written(std::vector<CursorUpdate> updates, const Status& status);
@@ -89,9 +93,11 @@ class LogPartition final : public Partition {
   size_t cache_bytes_ = 0;
   ReadBack read_back_;
   std::deque<Outstanding> outstanding_;
+  EventId first_id_;
   EventId next_id_;
   EventId assign_id_;
   EventId settled_id_;
+  int64_t newest_ns_ = 0;  // of any batch
   uint64_t epoch_ = 1;
   bool degraded_ = false;  // the last thing heard of the log was a failure
   AnswerQueue answers_;

@@ -1,8 +1,8 @@
 #include "partition/memory_partition.h"
 
+#include <algorithm>
 #include <utility>
 
-#include "base/clock.h"
 #include "partition/batch_search.h"
 
 namespace diaspora::partition {
@@ -32,7 +32,8 @@ Result<AppendOutcome> MemoryPartition::store(AppendRequest request) {
   batch.shape = request.shape;
   batch.head_crc = request.head_crc;
   batch.base_id = next_id_;
-  batch.timestamp_ns = wall_clock_ns();
+  newest_ns_ = std::max(newest_ns_, options_.clock_ns());
+  batch.timestamp_ns = newest_ns_;
   sequences_.begin(request.producer);
   sequences_.finish(request.producer, batch.base_id, batch.shape.event_count);
   bytes_held_ += batch.buffer->size();
@@ -45,15 +46,25 @@ Result<AppendOutcome> MemoryPartition::store(AppendRequest request) {
 
 Status MemoryPartition::make_room(uint64_t bytes) {
   if (options_.drop_oldest && bytes <= options_.bytes_max) {
-    while (bytes_held_ + bytes > options_.bytes_max) {
-      bytes_held_ -= batches_.front().buffer->size();
-      first_id_.value += batches_.front().shape.event_count;
-      batches_.pop_front();
-    }
+    while (bytes_held_ + bytes > options_.bytes_max) drop_oldest();
   }
+  const uint64_t kept_max = options_.retention.bytes;
+  while (kept_max > 0 && !batches_.empty() && bytes_held_ + bytes > kept_max) drop_oldest();
   if (bytes_held_ + bytes <= options_.bytes_max) return {};
   return {ErrorCode::k_NO_SPACE,
           "the memory partition is at its bound of " + std::to_string(options_.bytes_max) + " bytes"};
+}
+
+void MemoryPartition::drop_oldest() {
+  bytes_held_ -= batches_.front().buffer->size();
+  first_id_.value += batches_.front().shape.event_count;
+  batches_.pop_front();
+}
+
+void MemoryPartition::retain() {
+  if (options_.retention.age_ms == 0) return;
+  const int64_t oldest_ns = options_.clock_ns() - static_cast<int64_t>(options_.retention.age_ms) * 1'000'000;
+  while (!batches_.empty() && batches_.front().timestamp_ns < oldest_ns) drop_oldest();
 }
 
 void MemoryPartition::read(EventId id, ReadCallback done) {

@@ -32,11 +32,13 @@ class MemoryPartition final : public Partition {
   void acknowledge(const std::string& consumer, EventId id, StatusCallback done) override;
   void change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) override;
   size_t release_cache(size_t) override { return 0; }  // nothing is anywhere else
+  void retain() override;
   void close(StatusCallback done) override;
 
  private:
   Result<AppendOutcome> store(AppendRequest request);
   Status make_room(uint64_t bytes);
+  void drop_oldest();
   const MemoryPartitionOptions options_;
   SequenceTable sequences_;
   CursorTable cursors_;
@@ -44,6 +46,7 @@ class MemoryPartition final : public Partition {
   uint64_t bytes_held_ = 0;
   EventId first_id_;
   EventId next_id_;
+  int64_t newest_ns_ = 0;  // of any batch
   AnswerQueue answers_;
 };
 

@@ -55,5 +55,34 @@ TEST_F(MemoryPartitionBound, DestroyedWithAnswersPendingDropsThem) {
   EXPECT_EQ(pool_->bytes_used(), 0U);
 }
 
+TEST_F(MemoryPartitionBound, RetentionKeepsTheNewestBytes) {
+  MemoryPartition partition(&executor_, {.retention = {3 * 4096, 0}});
+  for (uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(append(partition, 100).ok());
+  EXPECT_EQ(partition.first_id(), EventId(2));
+  EXPECT_EQ(partition.next_id(), EventId(5));
+  MemoryPartition tiny(&executor_, {.retention = {1, 0}});
+  for (uint64_t i = 0; i < 3; ++i) ASSERT_TRUE(append(tiny, 100).ok());
+  EXPECT_EQ(tiny.first_id(), EventId(2)) << "the newest batch stays";
+}
+
+TEST_F(MemoryPartitionBound, RetentionDropsWhatIsTooOld) {
+  int64_t now_ns = 1'000'000'000;
+  MemoryPartition partition(&executor_, {.retention = {0, 10}, .clock_ns = [&] { return now_ns; }});
+  ASSERT_TRUE(append(partition, 100).ok());
+  now_ns += 8'000'000;
+  ASSERT_TRUE(append(partition, 100).ok());
+  now_ns += 2'000'000;
+  partition.retain();
+  EXPECT_EQ(partition.first_id(), EventId(0)) << "not older than its age";
+  now_ns += 1;
+  partition.retain();
+  EXPECT_EQ(partition.first_id(), EventId(1));
+  now_ns += 8'000'000;
+  partition.retain();
+  EXPECT_EQ(partition.first_id(), partition.next_id());
+  ASSERT_TRUE(append(partition, 100).ok());
+  EXPECT_EQ(partition.next_id(), EventId(3));
+}
+
 }  // namespace
 }  // namespace diaspora::partition

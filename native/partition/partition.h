@@ -16,9 +16,11 @@
 #include <unordered_map>
 
 #include "base/buffer_pool.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/executor.h"
 #include "base/ids.h"
+#include "base/retention.h"
 #include "wire/batch_body.h"
 
 namespace diaspora::partition {
@@ -39,7 +41,7 @@ struct StoredBatch {
   wire::BodyShape shape;
   uint32_t head_crc = 0;
   EventId base_id;           // id of its first event
-  int64_t timestamp_ns = 0;  // wall clock at append
+  int64_t timestamp_ns = 0;  // wall clock at append; never before that of the batch before it
 
   const uint8_t* body() const { return buffer->data() + kRecordHeaderBytes; }
   const uint8_t* data() const { return body() + shape.data_offset(); }
@@ -122,7 +124,7 @@ class Partition {
   // The sequence was refused by the caller (bad checksum, for example): later ones may follow it.
   virtual void skip(const ProducerPosition& producer) = 0;
 
-  virtual EventId first_id() const = 0;  // oldest id still kept
+  virtual EventId first_id() const = 0;  // oldest id still kept; moves when retention drops older ones
   virtual EventId next_id() const = 0;   // one past the newest committed id
   // Whether appends are unanswered: next_id may still move without a further one. Observers hear when it ends.
   virtual bool has_pending() const = 0;
@@ -153,6 +155,9 @@ class Partition {
   // Forgets cached batches that are on disk, oldest first, until about `bytes` were given back. Returns how many were.
   virtual size_t release_cache(size_t bytes) = 0;
 
+  // Drops what is past the retention, now or soon. Bytes are looked after at each append; age needs this.
+  virtual void retain() = 0;
+
   // Writes and syncs everything accepted, then answers. No call but the destructor may follow.
   virtual void close(StatusCallback done) = 0;
 };
@@ -169,6 +174,8 @@ struct MemoryPartitionOptions {
   // Bound on the bytes held. What happens at the bound:
   uint64_t bytes_max = uint64_t{1} << 30;
   bool drop_oldest = false;  // false: appends answer NO_SPACE; true: the oldest batches go
+  Retention retention{};     // the newest batch stays, whatever its size
+  std::function<int64_t()> clock_ns = wall_clock_ns;
 };
 
 std::unique_ptr<Partition> make_memory_partition(Executor* owner, const MemoryPartitionOptions& options);

@@ -192,7 +192,10 @@ Result<OpenedPartition> Storage::open_partition(const TopicEntry& topic, Partiti
                                                 " partitions, not a partition " + std::to_string(index.value)};
   }
   if (in_memory() || topic.kind == PartitionKind::kMemory) {
-    return OpenedPartition{make_memory_partition(owner, options_.memory), {}};
+    MemoryPartitionOptions memory = options_.memory;
+    memory.retention = topic.retention;
+    memory.clock_ns = options_.clock_ns;
+    return OpenedPartition{make_memory_partition(owner, memory), {}};
   }
   LogPartitionOptions options;
   options.directory = topic_directory(topic.uuid) + "/" + std::to_string(index.value);
@@ -200,6 +203,8 @@ Result<OpenedPartition> Storage::open_partition(const TopicEntry& topic, Partiti
   options.label = "partition " + std::to_string(index.value) + " of topic \"" + topic.name + "\"";
   options.durability = topic.durability;
   options.segment_bytes = options_.segment_bytes;
+  options.retention = topic.retention;
+  options.clock_ns = options_.clock_ns;
   options.cache_bytes_max = options_.cache_bytes_max;
   options.pool = options_.pool;
   {

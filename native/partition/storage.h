@@ -37,7 +37,8 @@ struct StorageOptions {
   uint64_t segment_bytes = uint64_t{256} << 20;
   size_t cache_bytes_max = size_t{64} << 20;  // newest batches of one log partition that stay in memory
   uint32_t writer_threads = 1;
-  MemoryPartitionOptions memory;
+  MemoryPartitionOptions memory;  // retention and clock are set for each partition
+  std::function<int64_t()> clock_ns = wall_clock_ns;
   log::FileSystem* file_system = nullptr;  // for tests; null for the real one
 };
 

@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
 
+#include "base/crc32c.h"
 #include "log/file.h"
 #include "testing/batch_maker.h"
 #include "testing/faulty_file.h"
@@ -257,6 +259,37 @@ TEST(Storage, APartitionLivesInRealFiles) {
       executor.run_until([&] { return closed; });
     }
   }
+}
+
+// As an older program wrote it: without retention.
+TEST(Storage, ReadsACatalogueOfVersion1) {
+  FaultyFileSystem files;
+  TopicEntry topic = make_topic("old");
+  topic.retention = {1, 2};
+  {
+    auto storage = Storage::open("/data", options_for(&files));
+    ASSERT_TRUE(storage.ok());
+    ASSERT_TRUE(storage.value()->put(topic).ok());
+  }
+  std::vector<uint8_t> file = files.contents("/data/catalogue");
+  file.resize(file.size() - 16);
+  file[4] = 1;
+  const uint32_t crc = crc32c(std::span(file).subspan(16), crc32c(std::span(file).first(12)));
+  std::memcpy(&file[12], &crc, sizeof(crc));
+  files.set_contents("/data/catalogue", file);
+  topic.retention = {};
+  {
+    auto storage = Storage::open("/data", options_for(&files));
+    ASSERT_TRUE(storage.ok()) << storage.error().message;
+    EXPECT_EQ(storage.value()->entries(), std::vector<TopicEntry>{topic});
+    topic.state = TopicState::kComplete;
+    topic.retention = {0, 7};
+    ASSERT_TRUE(storage.value()->put(topic).ok());
+  }
+  EXPECT_EQ(files.contents("/data/catalogue")[4], 2);
+  auto storage = Storage::open("/data", options_for(&files));
+  ASSERT_TRUE(storage.ok());
+  EXPECT_EQ(storage.value()->entries(), std::vector<TopicEntry>{topic});
 }
 
 }  // namespace

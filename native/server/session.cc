@@ -340,6 +340,7 @@ Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const
   options.id = frame.subscription;
   options.consumer = frame.consumer;
   options.full_data = frame.full_data;
+  options.oldest_if_dropped = frame.oldest_if_dropped;
   options.batch_events = frame.batch_events;
   options.zero_copy_threshold = zero_copy_threshold_;
   options.message_bytes = message_bytes_;

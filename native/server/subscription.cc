@@ -20,6 +20,14 @@ constexpr uint64_t kDeliveryFixedMax = 512;
 constexpr size_t kOutgoingMax = 32;
 constexpr uint64_t kRmaBytesMax = uint64_t{8} << 20;
 
+Error out_of_range(const HostedPartition& hosted, EventId next) {
+  return {ErrorCode::k_OFFSET_OUT_OF_RANGE,
+          "event " + std::to_string(next.value) + " of topic '" + hosted.topic_name + "' partition " +
+              std::to_string(hosted.index.value) + " is not kept: the oldest is " +
+              std::to_string(hosted.partition->first_id().value) + ", the next will be " +
+              std::to_string(hosted.partition->next_id().value)};
+}
+
 }  // namespace
 
 // A partition of the subscription and how far it was sent.
@@ -131,15 +139,9 @@ Result<EventId> Subscription::add(std::shared_ptr<HostedPartition> hosted, const
   if (position == wire::kStartAtEnd) next = partition.next_id();
   if (position == wire::kStartAtCursor) {
     next = partition.cursor(options_.consumer).value_or(partition.first_id());
-    next = std::max(next, partition.first_id());
   }
-  if (next < partition.first_id() || next > partition.next_id()) {
-    return {ErrorCode::k_OFFSET_OUT_OF_RANGE, "event " + std::to_string(next.value) + " of topic '" +
-                                                  hosted->topic_name + "' partition " +
-                                                  std::to_string(hosted->index.value) + " is not kept: the oldest is " +
-                                                  std::to_string(partition.first_id().value) + ", the next will be " +
-                                                  std::to_string(partition.next_id().value)};
-  }
+  if (options_.oldest_if_dropped) next = std::max(next, partition.first_id());
+  if (next < partition.first_id() || next > partition.next_id()) return out_of_range(*hosted, next);
   cursors_.push_back(std::make_unique<Cursor>(this, std::move(hosted), start.token, next));
   return next;
 }
@@ -229,7 +231,8 @@ void Subscription::end_if_complete(Cursor* cursor) {
 bool Subscription::load(Cursor* cursor) {
   cursor->current.reset();
   cursor->expanded = {};
-  if (cursor->next >= cursor->hosted->partition->next_id()) return false;
+  if (cursor->next < cursor->hosted->partition->first_id()) skip_dropped(cursor);
+  if (!cursor->attached || cursor->next >= cursor->hosted->partition->next_id()) return false;
   cursor->reading = true;
   core_->read(cursor->hosted->topic, cursor->hosted->index, cursor->next,
               [this, alive = alive_, cursor](Result<partition::StoredBatch> batch) {
@@ -238,10 +241,24 @@ bool Subscription::load(Cursor* cursor) {
   return cursor->has_current();
 }
 
+// The consumer was slower than the retention: it is told, or the partition has failed.
+void Subscription::skip_dropped(Cursor* cursor) {
+  const HostedPartition& hosted = *cursor->hosted;
+  if (!options_.oldest_if_dropped) return fail(cursor, out_of_range(hosted, cursor->next));
+  const wire::PartitionSkipMessage message{options_.id, hosted.index, cursor->next, hosted.partition->first_id()};
+  cursor->next = message.to;
+  auto outgoing = std::make_shared<Outgoing>();
+  wire::encode(message, &outgoing->message);
+  outgoing_.push_back(std::move(outgoing));
+  flush_ready();
+}
+
 void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) {
   cursor->reading = false;
   if (!cursor->attached) return;
   if (!batch && batch.error().code == ErrorCode::k_RESOURCE_EXHAUSTED) return pump();  // it may wait, so tries again
+  // Dropped while it was read: the next pass finds that out.
+  if (!batch && cursor->next < cursor->hosted->partition->first_id()) return pump();
   if (!batch) return fail(cursor, batch.error());
   cursor->current = batch.take();
   cursor->hosted->partition->read_ahead(EventId(cursor->current->base_id.value + cursor->current->shape.event_count));

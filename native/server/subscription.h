@@ -28,7 +28,8 @@ class Subscription {
     uint32_t id = 0;
     std::string consumer;
     bool full_data = false;
-    uint32_t batch_events = 0;  // 0: any number
+    bool oldest_if_dropped = false;  // goes on at the oldest kept event where the next one was dropped
+    uint32_t batch_events = 0;       // 0: any number
     uint32_t zero_copy_threshold = 0;
     uint32_t message_bytes = 0;
   };
@@ -37,7 +38,7 @@ class Subscription {
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
 
-  // OFFSET_OUT_OF_RANGE when `position` is neither kept nor next.
+  // OFFSET_OUT_OF_RANGE when `position` is neither kept nor next, unless it was dropped and that is allowed.
   // Gives the id that it begins at.
   // FENCED when its token is of a former owner.
   Result<EventId> add(std::shared_ptr<HostedPartition> hosted, const wire::SubscribeFrame::Start& start);
@@ -57,6 +58,7 @@ class Subscription {
   bool pump_cursor(Cursor* cursor);
   void end_if_complete(Cursor* cursor);
   bool load(Cursor* cursor);
+  void skip_dropped(Cursor* cursor);
   void loaded(Cursor* cursor, Result<partition::StoredBatch> batch);
   template <typename Allowed>
   static void fill(Slice* slice, uint32_t last, const Allowed& allowed);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
+
+#include "base/clock.h"
 
 namespace diaspora::server {
 
@@ -32,7 +35,15 @@ partition::TopicEntry to_entry(const wire::TopicRecord& record) {
   entry.partition_count = static_cast<uint32_t>(record.placement.size());
   entry.placement = pack_placement(record.placement);
   entry.config = record.config;
+  entry.retention = record.retention;
   return entry;
+}
+
+// How often a partition is asked to drop what is too old: an eighth of the age, and no less than 20 ms, so that nothing
+// is kept much longer; twice a minute is enough for any age.
+int64_t retain_every_ms(const Retention& retention) {
+  if (retention.age_ms == 0) return 0;
+  return static_cast<int64_t>(std::clamp<uint64_t>(retention.age_ms / 8, 20, 30'000));
 }
 
 // Answers `done` once, after `left` more parts, with the first error.
@@ -72,6 +83,7 @@ wire::TopicRecord TopicTable::to_record(const partition::TopicEntry& entry) cons
   record.durability = static_cast<uint8_t>(entry.durability);
   record.placement = unpack_placement(entry.placement);
   record.config = entry.config;
+  record.retention = entry.retention;
   return record;
 }
 
@@ -102,9 +114,40 @@ Status TopicTable::open_partitions(const partition::TopicEntry& entry) {
     hosted->index = PartitionIndex(i);
     hosted->complete = entry.state == partition::TopicState::kComplete;
     hosted->partition = std::move(opened.value().partition);
+    hosted->retain_every_ms = retain_every_ms(entry.retention);
     partitions[i] = std::move(hosted);
   }
+  arm_retention();
   return {};
+}
+
+// Wakes for the partition that is due first; without one that drops by age there is no timer.
+void TopicTable::arm_retention() {
+  constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+  int64_t next_ms = kNever;
+  for (const auto& [topic, partitions] : open_) {
+    for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
+      if (hosted != nullptr && hosted->retain_every_ms > 0) next_ms = std::min(next_ms, hosted->retain_at_ms);
+    }
+  }
+  if (retention_timer_ != 0) core_->reactor.cancel(std::exchange(retention_timer_, 0));
+  if (next_ms == kNever) return;
+  retention_timer_ = core_->reactor.call_after_ms(std::max<int64_t>(next_ms - monotonic_ms(), 0), [this] {
+    retention_timer_ = 0;
+    retain();
+  });
+}
+
+void TopicTable::retain() {
+  const int64_t now_ms = monotonic_ms();
+  for (const auto& [topic, partitions] : open_) {
+    for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
+      if (hosted == nullptr || hosted->retain_every_ms == 0 || hosted->retain_at_ms > now_ms) continue;
+      hosted->partition->retain();
+      hosted->retain_at_ms = now_ms + hosted->retain_every_ms;
+    }
+  }
+  arm_retention();
 }
 
 // Whether the catalogue may take the entry.
@@ -258,6 +301,7 @@ void TopicTable::close_all(partition::StatusCallback done) {
   Partitions all;
   for (auto& [topic, partitions] : open_) all.insert(all.end(), partitions.begin(), partitions.end());
   open_.clear();
+  arm_retention();
   close_partitions(all, std::move(done));
 }
 

@@ -39,8 +39,10 @@ struct HostedPartition {
   PartitionIndex index;
   std::unique_ptr<partition::Partition> partition;
   bool closing = false;
+  bool complete = false;        // takes no new batches
+  int64_t retain_every_ms = 0;  // 0: nothing goes by age
+  int64_t retain_at_ms = 0;     // monotonic
   std::vector<PartitionReader*> readers;
-  bool complete = false;  // takes no new batches
 };
 
 class TopicTable {
@@ -79,11 +81,14 @@ class TopicTable {
   using Partitions = std::vector<std::shared_ptr<HostedPartition>>;  // by index; null: another server's
   Status check_change(const partition::TopicEntry& entry) const;
   Status open_partitions(const partition::TopicEntry& entry);
+  void arm_retention();
+  void retain();
   void close_partitions(const Partitions& partitions, partition::StatusCallback done);
   wire::TopicRecord to_record(const partition::TopicEntry& entry) const;
 
   Core* core_;
   std::unordered_map<Uuid, Partitions> open_;
+  Reactor::TimerId retention_timer_ = 0;
 };
 
 }  // namespace diaspora::server

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,6 +25,7 @@ class TestWorld {
     options_.pool = BufferPool::create(size_t{64} << 20);
     options_.file_system = &files;
     options_.segment_bytes = segment_bytes;
+    options_.clock_ns = [this] { return now_ns.load(); };
     topic.name = "topic";
     topic.uuid = Uuid::random();
     topic.state = TopicState::kActive;
@@ -124,6 +127,32 @@ class TestWorld {
     }
   }
 
+  // Batch n of those that are kept stands at its place, whole, for all from the first id kept on; ids end at next_id.
+  void expect_kept() {
+    const auto first = std::lower_bound(acknowledged.begin(), acknowledged.end(), partition->first_id());
+    const auto number = static_cast<size_t>(first - acknowledged.begin()) + 1;
+    EventId id = partition->first_id();
+    if (first != acknowledged.end()) {
+      ASSERT_EQ(*first, id) << "a batch is kept or dropped as a whole";
+    }
+    stored = number - 1;
+    while (id < partition->next_id()) {
+      const auto batch = read(id);
+      ASSERT_TRUE(batch.ok()) << batch.error().message;
+      bool whole = false;
+      ASSERT_EQ(batch.value().base_id, id);
+      ASSERT_EQ(testing::unpack(batch.value(), &whole), events_of(++stored)) << "batch " << stored;
+      ASSERT_TRUE(whole);
+      id.value += batch.value().shape.event_count;
+    }
+    ASSERT_EQ(id, partition->next_id());
+    ASSERT_GE(stored, acknowledged.size());
+    if (partition->first_id() > EventId(0)) {
+      ASSERT_EQ(read(EventId(partition->first_id().value - 1)).status().code(), ErrorCode::k_OFFSET_OUT_OF_RANGE);
+    }
+  }
+
+  std::atomic<int64_t> now_ns{1'000'000'000'000'000};  // the partition's wall clock
   testing::FaultyFileSystem files;
   testing::ManualExecutor executor;
   TopicEntry topic;

@@ -13,13 +13,17 @@ namespace {
 constexpr size_t kProvidersMax = 64;               // offered in one hello; libfabric knows about twenty
 constexpr size_t kTextBytesMax = 4096;             // host identity, provider names, error texts
 constexpr size_t kEndpointAddressBytesMax = 4096;  // the largest provider's is below 100
-constexpr size_t kTopicRecordBytesMin = 32;
+constexpr size_t kTopicRecordBytesMin = 48;
 constexpr size_t kStatusRowBytes = 20;
 constexpr size_t kCursorRowBytesMin = 16;
 constexpr size_t kStartBytes = 20;
 constexpr size_t kHoldingBytes = 12;
 // In place of a partition: all of them.
 constexpr uint32_t kWholeSubscription = ~uint32_t{0};
+
+// Flags of a subscription.
+constexpr uint32_t kFullData = 1;
+constexpr uint32_t kOldestIfDropped = 2;
 
 Error malformed(std::string_view what) {
   return {ErrorCode::k_PROTOCOL, "malformed control frame: " + std::string(what)};
@@ -70,6 +74,8 @@ void put_topic_record(const TopicRecord& record, ByteWriter* writer) {
   writer->u32(static_cast<uint32_t>(record.placement.size()));
   for (const Uuid& server : record.placement) writer->uuid(server);
   writer->string(record.config);
+  writer->u64(record.retention.bytes);
+  writer->u64(record.retention.age_ms);
 }
 
 Status read_topic_record(ByteReader* reader, TopicRecord* record) {
@@ -85,8 +91,10 @@ Status read_topic_record(ByteReader* reader, TopicRecord* record) {
   record->placement.resize(count);
   for (Uuid& server : record->placement) server = reader->uuid();
   record->config = reader->string(kTopicConfigBytesMax);
+  record->retention.bytes = reader->u64();
+  record->retention.age_ms = reader->u64();
   if (!reader->ok() || state > static_cast<uint8_t>(TopicState::kComplete) || record->durability > 2 ||
-      manager > static_cast<uint8_t>(ManagerKind::kLog) || zero != 0) {
+      manager > static_cast<uint8_t>(ManagerKind::kLog) || zero != 0 || record->retention.age_ms > kRetentionAgeMsMax) {
     return malformed("topic");
   }
   record->state = static_cast<TopicState>(state);
@@ -224,7 +232,7 @@ std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& s
   fields.u32(subscribe.subscription);
   fields.uuid(subscribe.topic);
   fields.string(subscribe.consumer);
-  fields.u32(subscribe.full_data ? 1 : 0);
+  fields.u32((subscribe.full_data ? kFullData : 0) | (subscribe.oldest_if_dropped ? kOldestIfDropped : 0));
   fields.u32(subscribe.batch_events);
   fields.u32(static_cast<uint32_t>(subscribe.starts.size()));
   for (const SubscribeFrame::Start& start : subscribe.starts) {
@@ -448,7 +456,7 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
   frame.subscription = reader.u32();
   frame.topic = reader.uuid();
   frame.consumer = reader.string(kTextBytesMax);
-  const uint32_t full_data = reader.u32();
+  const uint32_t flags = reader.u32();
   frame.batch_events = reader.u32();
   uint32_t count = 0;
   if (!read_count(&reader, kStartBytes, kPartitionsMax, &count) || count == 0) {
@@ -460,9 +468,10 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
     start.position = reader.u64();
     start.token = reader.u64();
   }
-  if (!reader.finished() || full_data > 1) return malformed("subscription");
+  if (!reader.finished() || flags > (kFullData | kOldestIfDropped)) return malformed("subscription");
   if (!starts_distinct(frame.starts)) return malformed("a subscription names a partition twice");
-  frame.full_data = full_data == 1;
+  frame.full_data = (flags & kFullData) != 0;
+  frame.oldest_if_dropped = (flags & kOldestIfDropped) != 0;
   if (const Status status = validate_name(frame.consumer); !status) return status;
   return frame;
 }

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/ids.h"
+#include "base/retention.h"
 
 namespace diaspora::wire {
 
@@ -97,6 +98,7 @@ struct TopicRecord {
   ManagerKind manager = ManagerKind::kLog;
   std::vector<Uuid> placement;  // server of each partition; its length is the number of partitions
   std::string config;           // JSON that only clients interpret
+  Retention retention;
 };
 
 struct PartitionStatus {
@@ -122,7 +124,8 @@ struct SubscribeFrame {
   Uuid topic;
   std::string consumer;
   bool full_data = false;
-  uint32_t batch_events = 0;  // most events in a delivery; 0: any number
+  bool oldest_if_dropped = false;  // where the next event was dropped, go on at the oldest kept
+  uint32_t batch_events = 0;       // most events in a delivery; 0: any number
   struct Start {
     PartitionIndex partition;
     uint64_t position = kStartAtCursor;  // an event id or one of the constants above

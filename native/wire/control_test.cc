@@ -56,6 +56,7 @@ TopicRecord sample_topic() {
   topic.manager = ManagerKind::kMemory;
   topic.placement = {uuid_of(20), uuid_of(40)};
   topic.config = "{}";
+  topic.retention = {uint64_t{1} << 40, 86'400'000};
   return topic;
 }
 
@@ -65,6 +66,7 @@ SubscribeFrame sample_subscribe() {
   frame.topic = uuid_of(9);
   frame.consumer = "reader";
   frame.full_data = true;
+  frame.oldest_if_dropped = true;
   frame.batch_events = 100;
   frame.starts = {{PartitionIndex(0), 17}, {PartitionIndex(3), kStartAtCursor}};
   return frame;

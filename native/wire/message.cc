@@ -125,7 +125,7 @@ bool has_type(const MessageView& view, MessageType type) { return view.type == t
 bool is_bare(const MessageView& view, MessageType type) { return view.type == type && view.body.empty(); }
 
 bool known_type(uint8_t type) {
-  return type >= static_cast<uint8_t>(MessageType::kPing) && type <= static_cast<uint8_t>(MessageType::kPartitionEnd);
+  return type >= static_cast<uint8_t>(MessageType::kPing) && type <= static_cast<uint8_t>(MessageType::kPartitionSkip);
 }
 
 bool read_run(ByteReader* reader, BatchRun* run) {
@@ -308,6 +308,16 @@ void encode(const PartitionEndMessage& message, std::vector<uint8_t>* out) {
   finish_message(0, out);
 }
 
+void encode(const PartitionSkipMessage& message, std::vector<uint8_t>* out) {
+  begin_message(MessageType::kPartitionSkip, out);
+  ByteWriter writer(out);
+  writer.u32(message.subscription);
+  writer.u32(message.partition.value);
+  writer.u64(message.from.value);
+  writer.u64(message.to.value);
+  finish_message(0, out);
+}
+
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out) {
   begin_message(MessageType::kSubscriptionError, out);
   ByteWriter writer(out);
@@ -482,6 +492,18 @@ Result<PartitionEndMessage> decode_partition_end(const MessageView& view) {
   message.partition = PartitionIndex(reader.u32());
   message.next_id = EventId(reader.u64());
   if (!reader.finished()) return malformed("end of a partition");
+  return message;
+}
+
+Result<PartitionSkipMessage> decode_partition_skip(const MessageView& view) {
+  if (!is_bare(view, MessageType::kPartitionSkip)) return malformed("not a skip of a partition");
+  ByteReader reader(view.fixed);
+  PartitionSkipMessage message;
+  message.subscription = reader.u32();
+  message.partition = PartitionIndex(reader.u32());
+  message.from = EventId(reader.u64());
+  message.to = EventId(reader.u64());
+  if (!reader.finished() || message.from >= message.to) return malformed("skip of a partition");
   return message;
 }
 

@@ -36,6 +36,7 @@ enum class MessageType : uint8_t {
   kSubscriptionError = 9,  // server: a partition of a subscription has failed
   kWindowsWanted = 10,     // server: a subscription has more to deliver than fits into messages; asked once a session
   kPartitionEnd = 11,      // server: a partition of a complete topic was delivered to its end
+  kPartitionSkip = 12,     // server: events that would come next were dropped; the subscription goes on behind them
 };
 
 // Memory of the client: what RMA needs to reach it.
@@ -152,6 +153,14 @@ struct PartitionEndMessage {
   EventId next_id;  // one past its last event
 };
 
+// Sent only where the subscription allows it; in its place among the deliveries.
+struct PartitionSkipMessage {
+  uint32_t subscription = 0;
+  PartitionIndex partition;
+  EventId from;  // would have been next
+  EventId to;    // is next; later than `from`
+};
+
 // Encoders append header and fixed part to `out` (cleared first); the caller appends `body_bytes` of body.
 void encode_ping(MessageType type, std::vector<uint8_t>* out);  // kPing or kPong
 void encode(const BatchMessage& message, uint32_t body_bytes, std::vector<uint8_t>* out);
@@ -163,6 +172,7 @@ void encode(const FetchDoneMessage& message, std::vector<uint8_t>* out);
 void encode(const SubscriptionErrorMessage& message, std::vector<uint8_t>* out);
 void encode(const WindowsWantedMessage& message, std::vector<uint8_t>* out);
 void encode(const PartitionEndMessage& message, std::vector<uint8_t>* out);
+void encode(const PartitionSkipMessage& message, std::vector<uint8_t>* out);
 
 // A received message: type, fixed part (without header) and body, not copied.
 struct MessageView {
@@ -184,5 +194,6 @@ Result<FetchDoneMessage> decode_fetch_done(const MessageView& view);
 Result<SubscriptionErrorMessage> decode_subscription_error(const MessageView& view);
 Result<WindowsWantedMessage> decode_windows_wanted(const MessageView& view);
 Result<PartitionEndMessage> decode_partition_end(const MessageView& view);
+Result<PartitionSkipMessage> decode_partition_skip(const MessageView& view);
 
 }  // namespace diaspora::wire

@@ -62,6 +62,7 @@ void fuzz_message(std::span<const uint8_t> input) {
   static_cast<void>(decode_subscription_error(view.value()).ok());
   static_cast<void>(decode_windows_wanted(view.value()).ok());
   static_cast<void>(decode_partition_end(view.value()).ok());
+  static_cast<void>(decode_partition_skip(view.value()).ok());
 }
 
 void fuzz_control(std::span<const uint8_t> payload) {

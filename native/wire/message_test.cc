@@ -96,6 +96,9 @@ std::vector<Sample> all_samples() {
   encode(PartitionEndMessage{3, PartitionIndex(4), EventId(5)}, &bytes);
   samples.push_back(
       {"partition end", bytes, [](const MessageView& view) { return decode_partition_end(view).status(); }});
+  encode(PartitionSkipMessage{3, PartitionIndex(4), EventId(5), EventId(9)}, &bytes);
+  samples.push_back(
+      {"partition skip", bytes, [](const MessageView& view) { return decode_partition_skip(view).status(); }});
   return samples;
 }
 

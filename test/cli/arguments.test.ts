@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseBytes, parseCount, parsePositive } from '../../lib/cli/arguments.js';
+import { parseBytes, parseCount, parseDuration, parsePositive } from '../../lib/cli/arguments.js';
 
 test('bytes are read with binary units', () => {
   assert.equal(parseBytes('4096'), 4096);
@@ -12,6 +12,13 @@ test('bytes are read with binary units', () => {
 test('what is no number of bytes is refused', () => {
   for (const text of ['', 'x', '-1', '1X', '1e3', '99999999T'])
     assert.throws(() => parseBytes(text), /number of bytes/, text);
+});
+
+test('times are read with units', () => {
+  const times = ['0', '250', '250ms', '90s', '1.5h', '7d'];
+  assert.deepEqual(times.map(parseDuration), [0, 250, 250, 90_000, 5_400_000, 604_800_000]);
+  for (const text of ['', 'x', '-1', '1w', '1e3', '7 d'])
+    assert.throws(() => parseDuration(text), /must be a time/, text);
 });
 
 test('counts are whole and in range', () => {

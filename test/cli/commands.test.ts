@@ -267,6 +267,26 @@ test('a complete topic ends its consumers, and is shown as such', async () => {
   await failInOneLine(['topic', 'complete', 'other', ...where], /\[TOPIC_NOT_FOUND\]/);
 });
 
+test('retention is set by options or dotted ones, and shown', async () => {
+  const where = ['--data', 'retained'];
+  await succeed(['topic', 'create', 'a', '--retention-age', '7d', '--retention-bytes', '1.5GiB', ...where]);
+  await succeed(['topic', 'create', 'b', '--retention-age', '1h', '--topic.retention.ageMs', '90000', ...where]);
+  const retentionOf = async (topic: string): Promise<unknown> =>
+    JSON.parse((await succeed(['topic', 'describe', topic, '--json', ...where]))[0]!).retention;
+  assert.deepEqual(await retentionOf('a'), { ageMs: 604_800_000, bytes: 1_610_612_736 });
+  assert.deepEqual(await retentionOf('b'), { ageMs: 90_000 });
+  const lines = await succeed(['topic', 'describe', 'a', ...where]);
+  assert.ok(
+    lines.includes('kept for    604800000 ms') && lines.some((line) => line.startsWith('kept up to  1.5')),
+    `${lines}`,
+  );
+  assert.equal((await run(['topic', 'create', 'c', '--retention-age', 'long', ...where])).code, 2);
+  await failInOneLine(
+    ['topic', 'create', 'c', '--retention-age', '0', ...where],
+    /retention\.ageMs.*\[INVALID_ARGUMENT\]/,
+  );
+});
+
 test('consumer list tells how far each name has come', async () => {
   const data = join(place, 'lagging');
   await run(['topic', 'create', 'notes', '--data', data]);

@@ -1,7 +1,16 @@
 /** What every driver, provider and partition manager must do alike: one suite, run by the files beside it. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { BatchSize, type Consumer, type DataRange, type Driver, type EventData, fullData } from '../../lib/index.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  BatchSize,
+  type Consumer,
+  type DataRange,
+  type Driver,
+  type EventData,
+  fullData,
+  type PartitionDescription,
+} from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
 import { groupConformance } from './groups.js';
@@ -344,6 +353,57 @@ export function conformance(backend: Backend): void {
       await driver.deleteTopic(topic.name);
       await driver.createTopic(topic.name, { manager: place.manager });
       assert.equal(await (await driver.openTopic<Numbered>(topic.name)).producer().push({ n: 0 }), 0n);
+    });
+
+    test(
+      'retention by bytes: a consumer that falls behind is told, or goes on at the oldest event',
+      watchdog,
+      async () => {
+        const topic = await newTopic(driver, place, { retention: { bytes: 256 * KiB } });
+        assert.deepEqual(topic.retention, { bytes: 256 * KiB });
+        const producer = topic.producer({ batchSize: 1 });
+        await producer.push({ n: 0 });
+        const first = topic.consumer({ name: 'slow' });
+        await (await first.pull()).acknowledge();
+        await first.close();
+        for (let n = 1; n < 300; n += 1) await producer.push({ n }, pattern(n, 4 * KiB));
+        const oldest = async (): Promise<bigint> => (await topic.describe()).partitions[0]?.firstId as bigint;
+        while ((await oldest()) < 200n) await sleep(5);
+        const kept = await oldest();
+        for (const from of ['cursor', 7n] as const) {
+          const told = topic.consumer({ name: 'slow', from });
+          await assert.rejects(told.ready, {
+            code: 'OFFSET_OUT_OF_RANGE',
+            message: new RegExp(`the oldest is ${kept}`),
+          });
+          await assert.rejects(Promise.resolve(told.pull()), { code: 'OFFSET_OUT_OF_RANGE' });
+          await told.close();
+          const going = topic.consumer({ name: 'slow', from, onOffsetOutOfRange: 'oldest', dataSelector: fullData });
+          const events = await pullAll(going, 300 - Number(kept));
+          assert.deepEqual(
+            events.map(({ id }) => id),
+            Array.from({ length: events.length }, (_, i) => kept + BigInt(i)),
+          );
+          for (const { metadata, data } of events) assert.ok(isPattern(metadata.n, data));
+          await going.close();
+        }
+        const beginning = topic.consumer({ name: 'new', from: 'beginning' });
+        assert.equal((await beginning.pull()).id, kept);
+        assert.equal((await topic.consumers('slow'))[0]?.lag, 300n - kept);
+      },
+    );
+
+    test('retention by age: events go without any traffic', watchdog, async () => {
+      const topic = await newTopic(driver, place, { retention: { ageMs: 100 } });
+      const producer = topic.producer();
+      for (let n = 0; n < 10; n += 1) producer.push({ n });
+      await producer.flush();
+      for (;;) {
+        const { firstId, nextId } = (await topic.describe()).partitions[0] as PartitionDescription;
+        if (firstId === nextId) break;
+        await sleep(5);
+      }
+      assert.equal(await producer.push({ n: 10 }), 10n);
     });
 
     test('several producers and consumers of one driver do not disturb each other', watchdog, async () => {

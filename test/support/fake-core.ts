@@ -260,6 +260,7 @@ export class FakeCore {
     const next = options.partitions.map((partition, position) => {
       const start = options.start[position] as number;
       if (start >= 0) return start;
+      if (start === -3) return 0;
       if (start === -2) return this.stored(options.topicUuid, partition).length;
       if (start === -3) return 0;
       return this.#cursors.get(`${options.topicUuid}/${options.name}/${partition}`) ?? 0;
