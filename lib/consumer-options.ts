@@ -22,9 +22,11 @@ export type DataSelector<T = unknown> = 'full' | DataSelectorFunction<T>;
 
 /**
  * Where a consumer begins in a partition. `'cursor'`: behind what was acknowledged under its name, at the beginning when
- * nothing was; `'beginning'`: at the oldest event kept; `'end'`: behind what is stored when it starts; or an event id.
+ * nothing was; `'beginning'`: at the oldest event kept; `'end'`: behind what is stored when it starts; an event id; or a
+ * time, as a Date or in milliseconds since 1970: at the first batch stored then or later by the server's clock, at the end
+ * when there is none.
  */
-export type ConsumerStart = 'cursor' | 'beginning' | 'end' | bigint | number;
+export type ConsumerStart = 'cursor' | 'beginning' | 'end' | bigint | number | { readonly timestamp: Date | number };
 
 /** Options of a consumer without an allocator. */
 export interface ConsumerOptions<T = unknown> {
@@ -127,6 +129,7 @@ export interface ConsumerSettings {
   readonly partitions: readonly number[];
   /** Per requested partition, as the core wants it: an id, -1 for the cursor, -2 for the end, -3 for the beginning. */
   readonly start: readonly number[];
+  readonly startTimeMs: readonly number[];
   readonly oldestIfDropped: boolean;
   readonly threadPool: ThreadPool | undefined;
 }
@@ -146,21 +149,36 @@ export function readPartitions(given: readonly number[] | undefined, count: numb
   return [...given];
 }
 
-/** As the core wants it. @internal */
+/** The 278 years from 1970 on that are nanoseconds in 63 bits. */
+const timestampMax = 2 ** 43 - 1;
+
+/** Milliseconds since 1970; -1 when it is not a time. @internal */
+export function readStartTime(from: ConsumerStart): number {
+  if (typeof from !== 'object' || from === null) return -1;
+  const { timestamp } = checkKeys('from', from, ['timestamp']);
+  const ms = timestamp instanceof Date ? timestamp.getTime() : timestamp;
+  if (Number.isInteger(ms) && ms >= 0 && ms <= timestampMax) return ms;
+  throw invalidOption('from.timestamp', 'a Date or whole milliseconds since 1970', timestamp);
+}
+
+/** As the core wants it; -1 for a time. @internal */
 export function readStart(from: ConsumerStart): number {
+  if (typeof from === 'object' && from !== null) return -1;
   if (from === 'cursor') return -1;
   if (from === 'beginning') return -3;
   if (from === 'end') return -2;
   const id = typeof from === 'bigint' ? Number(from) : from;
   if (Number.isSafeInteger(id) && id >= 0) return id;
-  throw invalidOption('from', "'cursor', 'beginning', 'end' or an event id", from);
+  throw invalidOption('from', "'cursor', 'beginning', 'end', an event id or { timestamp }", from);
 }
 
-function readStarts(from: ConsumerOptions['from'], partitions: readonly number[]): readonly number[] {
-  if (from === undefined) return partitions.map(() => -1);
-  if (!Array.isArray(from)) return partitions.map(() => readStart(from as ConsumerStart));
-  if (from.length !== partitions.length) throw invalidOption('from', 'as long as partitions', from.length);
-  return from.map((start: ConsumerStart) => readStart(start));
+function readStarts(
+  from: ConsumerOptions['from'],
+  partitions: readonly number[],
+): Pick<ConsumerSettings, 'start' | 'startTimeMs'> {
+  const starts = Array.isArray(from) ? from : partitions.map(() => (from ?? 'cursor') as ConsumerStart);
+  if (starts.length !== partitions.length) throw invalidOption('from', 'as long as partitions', starts.length);
+  return { start: starts.map(readStart), startTimeMs: starts.map(readStartTime) };
 }
 
 const groupOptions = ['sessionTimeoutMs', 'rebalanceTimeoutMs', 'onAssign', 'onRevoke'] as const;
@@ -219,7 +237,7 @@ export function consumerSettings(
     dataAllocator: functionOption('dataAllocator', dataAllocator),
     group,
     partitions,
-    start: readStarts(options.from, partitions),
+    ...readStarts(options.from, partitions),
     oldestIfDropped:
       choiceOption('onOffsetOutOfRange', options.onOffsetOutOfRange, ['error', 'oldest'], 'error') === 'oldest',
     threadPool,

@@ -8,7 +8,7 @@
  */
 import { Acknowledger } from './acknowledger.js';
 import type { BatchSize } from './batch-size.js';
-import { type ConsumerSettings, type ConsumerStart, readStart } from './consumer-options.js';
+import { type ConsumerSettings, type ConsumerStart, readStart, readStartTime } from './consumer-options.js';
 import type { Delivery } from './delivery.js';
 import { DiasporaError, type ErrorCode, fromNative, StopProcessing, wrapError } from './errors.js';
 import { type Event, EventBatch, type EventOwner } from './event.js';
@@ -232,8 +232,8 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   }
 
   /**
-   * Goes on at another place of a partition: `'cursor'`, `'beginning'`, `'end'` or an event id; all events of it that were
-   * not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is: acknowledge
+   * Goes on at another place of a partition: `'cursor'`, `'beginning'`, `'end'`, a time or an event id; all events of it
+   * that were not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is: acknowledge
    * moves it forward only (`topic.resetConsumer` sets it back). Throws INVALID_PARTITION for one that is not among
    * `partitions`, INVALID_ARGUMENT, INVALID_STATE.
    */
@@ -242,7 +242,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     if (!this.partitions.includes(partition)) {
       throw invalidOption('partition', 'one that this consumer reads', partition, 'INVALID_PARTITION');
     }
-    this.#native.seek(partition, readStart(to));
+    this.#native.seek(partition, readStart(to), readStartTime(to));
     this.#supply.drop(partition);
     this.#seeks.set(partition, (this.#seeks.get(partition) ?? 0) + 1);
     this.#endedPartitions.delete(partition);

@@ -225,6 +225,8 @@ export interface NativeConsumerOptions {
    * -2: the end, -3: the oldest kept.
    */
   start: number[];
+  /** Per requested partition: the first event stored at this time or later, milliseconds since 1970; -1: see `start`. */
+  startTimeMs: number[];
   /** Shares the partitions with the other members of the group `name`; `partitions` and `start` are empty then. */
   member?: { sessionTimeoutMs: number; rebalanceTimeoutMs: number };
   /** true: all data is delivered with the metadata. false: metadata and sizes only. */
@@ -271,8 +273,8 @@ export interface NativeConsumer {
   ) => void;
   /** Request: everything up to and including eventId is done. Coalesced: cumulative. */
   readonly acknowledge: (requestId: number, partition: number, eventId: number) => void;
-  /** Goes on at another position, as in NativeConsumerOptions.start; take() gives nothing of before any more. */
-  readonly seek: (partition: number, start: number) => void;
+  /** Goes on elsewhere, as in NativeConsumerOptions.start and startTimeMs; take() gives nothing of before any more. */
+  readonly seek: (partition: number, start: number, startTimeMs: number) => void;
   /** A partition that was to be given back to the group is free. */
   readonly release: (partition: number) => void;
   readonly destroy: () => void;

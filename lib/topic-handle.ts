@@ -157,7 +157,7 @@ export class TopicHandle<Out = unknown, In = Out> {
     return this.#parts.driver;
   }
 
-  /** Number of partitions. */
+  /** Number of partitions when the topic was opened; `describe()` tells how many there are now. */
   get partitions(): number {
     return this.#parts.entry.partitions;
   }
@@ -247,6 +247,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       partitions: [...settings.partitions],
       start: [...settings.start],
       ...(settings.group === undefined ? {} : { member: settings.group }),
+      startTimeMs: [...settings.startTimeMs],
       fullData: settings.fullData,
       oldestIfDropped: settings.oldestIfDropped,
       batchEvents: settings.batchSize.events,
@@ -297,7 +298,7 @@ export class TopicHandle<Out = unknown, In = Out> {
    */
   async resetConsumer(
     name: string,
-    to: Exclude<ConsumerStart, 'cursor'>,
+    to: Exclude<ConsumerStart, 'cursor' | object>,
     partitions?: readonly number[],
   ): Promise<void> {
     const { connection, entry, requireOpen } = this.#parts;

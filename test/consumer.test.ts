@@ -176,6 +176,10 @@ test('a consumer begins where it is told', async () => {
   const { topic } = await openFilled(10, 2);
   assert.deepEqual(await take(topic.consumer({ name: 'c', from: 7n, partitions: [1] }), 2), [7, 8]);
   assert.deepEqual(await take(topic.consumer({ name: 'c', from: 'beginning', partitions: [0] }), 1), [0]);
+  for (const timestamp of [-1, 0.5, new Date('never'), '2026', undefined, 2 ** 43]) {
+    assert.throws(() => topic.consumer({ name: 'c', from: { timestamp } as never }), { code: 'INVALID_ARGUMENT' });
+  }
+  assert.throws(() => topic.consumer({ name: 'c', from: { time: 1 } as never }), { code: 'INVALID_ARGUMENT' });
   assert.throws(() => topic.consumer({ name: 'c', onOffsetOutOfRange: 'latest' as never }), {
     code: 'INVALID_ARGUMENT',
   });

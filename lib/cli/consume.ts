@@ -1,7 +1,7 @@
 /** `diaspora consume`: prints events, and writes their data to files. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ConsumerOptions } from '../consumer.js';
 import type { Event } from '../event.js';
 import { parseCount, parseEach, parsePositive } from './arguments.js';
@@ -10,6 +10,7 @@ import { formatBytes, printLine, untilInterrupted } from './terminal.js';
 
 interface ConsumeOptions extends ConnectionOptions {
   readonly from?: 'beginning' | 'end' | bigint;
+  readonly fromTime?: Date;
   readonly name?: string;
   readonly partition?: number[];
   readonly out?: string;
@@ -23,6 +24,12 @@ function parseFrom(text: string): 'beginning' | 'end' | bigint {
   if (text === 'beginning' || text === 'end') return text;
   if (/^\d+$/.test(text)) return BigInt(text);
   throw new InvalidArgumentError('It must be beginning, end or an event id.');
+}
+
+function parseTime(text: string): Date {
+  const time = new Date(text);
+  if (!Number.isNaN(time.getTime()) && time.getTime() >= 0) return time;
+  throw new InvalidArgumentError('It must be a time like 2026-05-01T12:00:00Z, since 1970.');
 }
 
 /** `partition-id.bin`, or with the name that `produce FILE` gave behind it; never a path out of the directory. */
@@ -62,7 +69,9 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
   await withDriver(options, async (driver) => {
     const topic = await driver.openTopic(topicName);
     // A consumer without a name of its own remembers nothing, so it begins where it is told, else at the beginning.
-    const from = options.from ?? (options.name === undefined ? 'beginning' : undefined);
+    const timestamp = options.fromTime;
+    const told = timestamp === undefined ? options.from : { timestamp };
+    const from = told ?? (options.name === undefined ? 'beginning' : undefined);
     const settings: ConsumerOptions<unknown> = {
       name: options.name ?? 'diaspora-cli',
       dataSelector: 'full',
@@ -101,6 +110,11 @@ export function consumeCommand(): Command {
       'beginning, end, or an event id (default: beginning, with --name behind the last)',
       parseFrom,
     )
+    .addOption(
+      new Option('--from-time <time>', 'the first event stored then or later, for example 2026-05-01T12:00:00Z')
+        .argParser(parseTime)
+        .conflicts('from'),
+    )
     .option(
       '--name <consumer>',
       'remember under this name what was consumed and go on behind it; several with one name share the partitions',
@@ -118,6 +132,7 @@ Examples:
   $ diaspora consume collisions --group-file group.json
   $ diaspora consume scans --out ./received --idle-timeout 2000 --server 127.0.0.1:7000
   $ diaspora consume collisions --name analysis --json --data ./store | jq .metadata.energy
+  $ diaspora consume collisions --from-time 2026-05-01T12:00:00+02:00 --group-file group.json
   $ diaspora consume collisions --from end --max 10 --group-file group.json`,
     )
     .action(consume);

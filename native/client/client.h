@@ -166,7 +166,7 @@ class Consumer {
                      std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) = 0;
   virtual void acknowledge(uint64_t request, PartitionIndex partition, EventId event) = 0;
   // Goes on at another position (as in wire::SubscribeFrame): take() gives nothing of before any more.
-  virtual void seek(PartitionIndex partition, uint64_t position) = 0;
+  virtual void seek(const wire::SubscribeFrame::Start& to) = 0;
   // A partition that was to be given back is free.
   virtual void release(PartitionIndex partition) = 0;
   virtual void destroy() = 0;

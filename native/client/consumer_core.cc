@@ -152,13 +152,14 @@ void ConsumerCore::forget_waiting(PartitionIndex partition) {
   std::erase_if(ready_, [&](const Queued& queued) { return queued.delivery.partition == partition; });
 }
 
-void ConsumerCore::seek(PartitionIndex partition, uint64_t position) {
+void ConsumerCore::seek(const wire::SubscribeFrame::Start& to) {
+  const PartitionIndex partition = to.partition;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     forget_waiting(partition);
     ++seeking_[partition.value];
   }
-  shared_.reactor->post([self = shared_from_this(), partition, position] {
+  shared_.reactor->post([self = shared_from_this(), partition, to] {
     const Membership* membership = self->membership_.get();
     const bool is_read = membership == nullptr || membership->owns(partition);
     const uint64_t token = membership == nullptr ? 0 : membership->token(partition).value_or(0);
@@ -168,7 +169,7 @@ void ConsumerCore::seek(PartitionIndex partition, uint64_t position) {
       const std::lock_guard<std::mutex> lock(self->mutex_);
       if (--self->seeking_[partition.value] == 0) self->seeking_.erase(partition.value);
     }
-    if (is_read && !self->peers_.empty()) self->subscribe({{partition, position, token}});
+    if (is_read && !self->peers_.empty()) self->subscribe({{partition, to.position, token, to.kind}});
     self->drain_taken();
   });
 }
@@ -304,7 +305,7 @@ void ConsumerCore::assigned(const std::vector<wire::GroupHolding>& granted,
   std::vector<PartitionIndex> partitions;
   for (const wire::GroupHolding& holding : granted) {
     if (holding.partition.value >= options_.server_of_partition.size()) continue;
-    starts.push_back({holding.partition, wire::kStartAtCursor, holding.token});
+    starts.push_back({holding.partition, wire::kStartAtCursor, holding.token, wire::StartKind::kPosition});
     partitions.push_back(holding.partition);
   }
   if (!partitions.empty() || !revoked.empty()) {

@@ -38,7 +38,7 @@ class ConsumerCore final : public Consumer,
   void fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
              std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) override;
   void acknowledge(uint64_t request, PartitionIndex partition, EventId event) override;
-  void seek(PartitionIndex partition, uint64_t position) override;
+  void seek(const wire::SubscribeFrame::Start& to) override;
   void release(PartitionIndex partition) override;
   void destroy() override;
 

@@ -45,6 +45,7 @@ Subscription::Subscription(const SubscriptionLine& line, Options options, Owner*
   for (const wire::SubscribeFrame::Start& start : options_.starts) {
     partitions_[start.partition.value].start = start.position;
     partitions_[start.partition.value].token = start.token;
+    partitions_[start.partition.value].start_kind = start.kind;
   }
 }
 
@@ -67,7 +68,9 @@ void Subscription::on_up() {
     if (progress.failed || progress.ended) continue;
     progress.next_arrival = progress.next_handed_over;
     const uint64_t position = progress.next_handed_over ? progress.next_handed_over->value : progress.start;
-    frame.starts.push_back({PartitionIndex(index), position, progress.token});
+    const bool is_start = !progress.next_handed_over;
+    const wire::StartKind kind = is_start ? progress.start_kind : wire::StartKind::kPosition;
+    frame.starts.push_back({PartitionIndex(index), position, progress.token, kind});
   }
   if (frame.starts.empty()) return;
   asked_ = true;
@@ -95,6 +98,7 @@ void Subscription::accepted(const Result<std::span<const uint8_t>>& reply) {
     const bool skipped = options_.oldest_if_dropped && position > expected;
     if (position != expected && !skipped) return line_.connection->drop(gap(start.partition, expected, position));
     progress.start = start.position;
+    progress.start_kind = wire::StartKind::kPosition;
     if (skipped) progress.next_arrival = position;
   }
   active_ = true;

@@ -88,8 +88,9 @@ class Subscription {
   static constexpr int64_t kRefillMsMax = 1000;
 
   struct Progress {
-    uint64_t token = 0;                   // as asked for
-    uint64_t start = 0;                   // as asked for, then the event id that the server said
+    uint64_t token = 0;  // as asked for
+    uint64_t start = 0;  // as asked for, then the event id that the server said
+    wire::StartKind start_kind = wire::StartKind::kPosition;
     std::optional<EventId> next_arrival;  // unknown until the first one
     std::optional<EventId> next_handed_over;
     bool failed = false;  // or not wanted any more

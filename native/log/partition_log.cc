@@ -97,6 +97,12 @@ void PartitionLog::read(EventId id, ReadCallback done) {
   store_.reader().post([side = read_side_, id, done = std::move(done)] { done(side->reader.read(id)); });
 }
 
+void PartitionLog::find_time(int64_t timestamp_ns, EventId end_id, FindCallback done) {
+  store_.reader().post([side = read_side_, timestamp_ns, end_id, done = std::move(done)] {
+    done(side->reader.find_time(timestamp_ns, end_id));
+  });
+}
+
 void PartitionLog::retain() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -51,6 +51,7 @@ class PartitionLog final : public WriterTask {
   using ReportCallback = std::function<void(const LogReport&)>;
   using FirstIdCallback = std::function<void(EventId)>;
   using ReadCallback = std::function<void(Result<StoredRecord>)>;
+  using FindCallback = std::function<void(const Result<EventId>&)>;
   using CloseCallback = std::function<void(Status)>;
 
   struct Opened {
@@ -69,6 +70,9 @@ class PartitionLog final : public WriterTask {
   void append(LogBatch batch);
   // The callback runs on the reader thread. `id` must be below the last reported settled_id.
   void read(EventId id, ReadCallback done);
+  // The first event below `end_id` of a batch stored at `timestamp_ns` or later, else `end_id`, which must not be above
+  // the last reported settled_id. The callback runs on the reader thread.
+  void find_time(int64_t timestamp_ns, EventId end_id, FindCallback done);
   // Drops segments that are past the retention, soon. The log does it by itself whenever a segment is full.
   void retain();
   // After everything appended; the callback runs on the writer thread. No call but the destructor may follow.

@@ -29,13 +29,12 @@ std::string find_damage(const StoredRecord& record, const RecordPlace& place, co
 
 // A segment whose number was used twice (its first file never held an event that counts) is not read before the second
 // one exists, so a file that is open stays the right one.
-Result<const File*> SegmentReader::file_of(const RecordPlace& place) {
-  if (open_.segment_number != place.segment_number) open_ = {place.segment_number, nullptr, nullptr};
-  const bool direct = place.record.body_bytes >= kDirectBytesMin;
-  std::unique_ptr<File>& file = direct ? open_.direct : open_.cached;
+Result<const File*> SegmentReader::file_of(uint64_t segment_number, Caching caching) {
+  if (open_.segment_number != segment_number) open_ = {segment_number, nullptr, nullptr};
+  std::unique_ptr<File>& file = caching == Caching::kDirect ? open_.direct : open_.cached;
   if (file == nullptr) {
-    const std::string path = identity_.directory + "/" + segment_file_name(place.segment_number);
-    auto opened = files_.open(path, OpenMode::kRead, direct ? Caching::kDirect : Caching::kCached);
+    const std::string path = identity_.directory + "/" + segment_file_name(segment_number);
+    auto opened = files_.open(path, OpenMode::kRead, caching);
     if (!opened) return opened.status();
     file = opened.take();
   }
@@ -49,6 +48,46 @@ Result<StoredRecord> SegmentReader::read(EventId id) {
   return segments_->find(id).status();
 }
 
+Result<EventId> SegmentReader::find_time(int64_t timestamp_ns, EventId end_id) {
+  while (true) {
+    const EventId first_id = segments_->first_id();
+    Result<EventId> found = search_time(timestamp_ns, first_id, end_id);
+    // Again when segments went meanwhile.
+    if (found || segments_->first_id() == first_id) return found;
+  }
+}
+
+// Halves the range of ids: all batches before `low` are older, none from `high` on is. Reads one header each time.
+Result<EventId> SegmentReader::search_time(int64_t timestamp_ns, EventId first_id, EventId end_id) {
+  EventId low = first_id;
+  EventId high = std::max(end_id, first_id);
+  while (low < high) {
+    const Result<wire::LogRecordHeader> header = header_of(EventId(low.value + (high.value - low.value) / 2));
+    if (!header) return header.status();
+    if (header.value().timestamp_ns < timestamp_ns) {
+      low = EventId(header.value().base_id.value + header.value().shape.event_count);
+    } else {
+      high = header.value().base_id;
+    }
+  }
+  return low;
+}
+
+Result<wire::LogRecordHeader> SegmentReader::header_of(EventId id) {
+  const Result<RecordPlace> found = segments_->find(id);
+  if (!found) return found.status();
+  const RecordPlace& place = found.value();
+  const Result<const File*> file = file_of(place.segment_number, Caching::kCached);
+  if (!file) return file.status();
+  Result<wire::LogRecordHeader> header = read_record_header(*file.value(), place.record.offset);
+  const bool damaged = header ? header.value().base_id != place.record.base_id || header.value().shape.event_count == 0
+                              : header.error().code == ErrorCode::k_CORRUPT_DATA;
+  if (!damaged) return header;
+  return corrupt_log(identity_, place.segment_number,
+                     "the record at offset " + std::to_string(place.record.offset) + " with event " +
+                         std::to_string(id.value) + " cannot be used: its header is damaged");
+}
+
 void SegmentReader::close_before(uint64_t segment_number) {
   if (open_.segment_number < segment_number) open_ = {};
 }
@@ -57,7 +96,8 @@ Result<StoredRecord> SegmentReader::try_read(EventId id) {
   const Result<RecordPlace> found = segments_->find(id);
   if (!found) return found.status();
   const RecordPlace& place = found.value();
-  const Result<const File*> file = file_of(place);
+  const bool is_large = place.record.body_bytes >= kDirectBytesMin;
+  const Result<const File*> file = file_of(place.segment_number, is_large ? Caching::kDirect : Caching::kCached);
   if (!file) return file.status();
   const size_t record_bytes = wire::kLogRecordHeaderBytes + place.record.body_bytes;
   Result<BufferRef> buffer = pool_->allocate(record_bytes);

@@ -27,6 +27,8 @@ class SegmentReader {
   // RESOURCE_EXHAUSTED when the pool has no room: retry when batches were released. OFFSET_OUT_OF_RANGE when the event
   // was dropped; a read under way may still give it.
   Result<StoredRecord> read(EventId id);
+  // The first event of the oldest batch stored at `timestamp_ns` or later; `end_id` when all before that are older.
+  Result<EventId> find_time(int64_t timestamp_ns, EventId end_id);
   // Older segments were dropped: their files are not kept open.
   void close_before(uint64_t segment_number);
 
@@ -37,7 +39,9 @@ class SegmentReader {
     std::unique_ptr<File> direct;
   };
   Result<StoredRecord> try_read(EventId id);
-  Result<const File*> file_of(const RecordPlace& place);
+  Result<EventId> search_time(int64_t timestamp_ns, EventId first_id, EventId end_id);
+  Result<wire::LogRecordHeader> header_of(EventId id);
+  Result<const File*> file_of(uint64_t segment_number, Caching caching);
 
   FileSystem& files_;
   const LogIdentity identity_;

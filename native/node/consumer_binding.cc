@@ -23,6 +23,8 @@ constexpr size_t kCopiedHeadBytesMax = 16 * 1024;
 // Ranges of one fetch; a strided view of an event may well have thousands.
 constexpr size_t kRangesMax = size_t{1} << 20;
 constexpr uint64_t kIdMax = uint64_t{1} << 53;
+// Times below this are nanoseconds in 63 bits.
+constexpr uint64_t kTimeMsMax = (uint64_t{1} << 43) - 1;
 
 struct ConsumerHandle {
   std::shared_ptr<DriverRef> driver;
@@ -151,13 +153,22 @@ napi_value consumer_acknowledge(napi_env env, napi_callback_info info) {
   return make_undefined(env);
 }
 
+// A time goes before the position.
+void read_time(Reader& reader, napi_value from, wire::SubscribeFrame::Start* start) {
+  if (reader.number(from, "startTimeMs") < 0) return;
+  start->kind = wire::StartKind::kTime;
+  start->position = reader.integer(from, "startTimeMs", kTimeMsMax) * 1'000'000;
+}
+
 napi_value consumer_seek(napi_env env, napi_callback_info info) {
-  const Call<2> call(env, info);
+  const Call<3> call(env, info);
   Reader reader(env);
-  const PartitionIndex partition(reader.u32(call[0], "partition"));
-  const uint64_t position = reader.position(call[1], "start");
+  wire::SubscribeFrame::Start to;
+  to.partition = PartitionIndex(reader.u32(call[0], "partition"));
+  to.position = reader.position(call[1], "start");
+  read_time(reader, call[2], &to);
   if (!reader.ok()) return reader.raise();
-  call.handle.consumer->seek(partition, position);
+  call.handle.consumer->seek(to);
   return make_undefined(env);
 }
 
@@ -183,7 +194,7 @@ client::Consumer::Options read_options(Reader& reader, napi_value from) {
   reader.elements(reader.property(from, "placement"), "placement",
                   [&](napi_value server) { options.server_of_partition.push_back(reader.u32(server, "placement")); });
   reader.elements(reader.property(from, "partitions"), "partitions", [&](napi_value partition) {
-    options.starts.push_back({PartitionIndex(reader.u32(partition, "partitions")), wire::kStartAtCursor, 0});
+    options.starts.push_back({PartitionIndex(reader.u32(partition, "partitions"))});
   });
   size_t at = 0;
   reader.elements(reader.property(from, "start"), "start", [&](napi_value start) {
@@ -192,6 +203,12 @@ client::Consumer::Options read_options(Reader& reader, napi_value from) {
     ++at;
   });
   if (at != options.starts.size()) reader.fail("start (one for each of partitions)");
+  at = 0;
+  reader.elements(reader.property(from, "startTimeMs"), "startTimeMs", [&](napi_value time) {
+    if (at < options.starts.size()) read_time(reader, time, &options.starts[at]);
+    ++at;
+  });
+  if (at != options.starts.size()) reader.fail("startTimeMs (one for each of partitions)");
   if (napi_value member = reader.optional(from, "member"); member != nullptr) {
     options.member = true;
     options.session_timeout_ms = reader.u32(reader.property(member, "sessionTimeoutMs"), "sessionTimeoutMs");

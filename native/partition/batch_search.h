@@ -18,6 +18,14 @@ inline std::deque<StoredBatch>::const_iterator find_batch(const std::deque<Store
   return std::prev(after);
 }
 
+// Of the oldest batch stored at `timestamp_ns` or later; `end` when there is none.
+inline EventId find_batch_of_time(const std::deque<StoredBatch>& batches, int64_t timestamp_ns, EventId end) {
+  const auto found = std::partition_point(batches.begin(), batches.end(), [timestamp_ns](const StoredBatch& batch) {
+    return batch.timestamp_ns < timestamp_ns;
+  });
+  return found == batches.end() ? end : found->base_id;
+}
+
 inline Error id_out_of_range(EventId id, EventId first, EventId next) {
   return {ErrorCode::k_OFFSET_OUT_OF_RANGE, "event id " + std::to_string(id.value) + " is not in " +
                                                 std::to_string(first.value) + " .. " + std::to_string(next.value) +

@@ -250,6 +250,21 @@ void LogPartition::read_log(EventId id, ReadCallback done) {
   });
 }
 
+// What is in memory is the newest; the log is asked for what is older, which all is synced.
+void LogPartition::find_time(int64_t timestamp_ns, IdCallback done) {
+  const EventId memory_begin = cache_.empty() ? next_id_ : cache_.front().base_id;
+  const bool in_memory = !cache_.empty() && cache_.front().timestamp_ns < timestamp_ns;
+  if (in_memory || memory_begin <= first_id_) return done(find_batch_of_time(cache_, timestamp_ns, next_id_));
+  DIASPORA_CHECK(memory_begin <= settled_id_);
+  auto shared_done = std::make_shared<IdCallback>(std::move(done));
+  log_->find_time(timestamp_ns, memory_begin,
+                  [owner = owner_, alive = answers_.alive(), shared_done](const Result<EventId>& found) {
+                    owner->post([alive, shared_done, found] {
+                      if (*alive) (*shared_done)(found);
+                    });
+                  });
+}
+
 void LogPartition::acknowledge(const std::string& consumer, EventId id, StatusCallback done) {
   Status status = cursors_.check_name(consumer);
   if (status.ok() && id >= next_id_) status = id_out_of_range(id, first_id(), next_id_);

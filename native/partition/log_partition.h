@@ -50,6 +50,7 @@ class LogPartition final : public Partition {
   bool has_pending() const override { return !outstanding_.empty(); }
   void read(EventId id, ReadCallback done) override;
   void read_ahead(EventId id) override;
+  void find_time(int64_t timestamp_ns, IdCallback done) override;
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
   void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
   ConsumerState consumer(const std::string& consumer) const override { return cursors_.find(consumer); }

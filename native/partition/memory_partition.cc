@@ -75,6 +75,10 @@ void MemoryPartition::read(EventId id, ReadCallback done) {
   done(*find_batch(batches_, id));
 }
 
+void MemoryPartition::find_time(int64_t timestamp_ns, IdCallback done) {
+  done(find_batch_of_time(batches_, timestamp_ns, next_id_));
+}
+
 void MemoryPartition::acknowledge(const std::string& consumer, EventId id, StatusCallback done) {
   Status status = cursors_.check_name(consumer);
   if (status.ok() && id >= next_id_) status = id_out_of_range(id, first_id_, next_id_);

@@ -25,6 +25,7 @@ class MemoryPartition final : public Partition {
   bool has_pending() const override { return false; }  // stored at once
   void read(EventId id, ReadCallback done) override;
   void read_ahead(EventId) override {}  // everything is in memory
+  void find_time(int64_t timestamp_ns, IdCallback done) override;
   void add_observer(CommitObserver* observer) override { answers_.add_observer(observer); }
   void remove_observer(CommitObserver* observer) override { answers_.remove_observer(observer); }
   ConsumerState consumer(const std::string& consumer) const override { return cursors_.find(consumer); }

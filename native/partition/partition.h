@@ -69,6 +69,7 @@ struct AppendOutcome {
 
 using AppendCallback = std::function<void(Result<AppendOutcome>)>;
 using ReadCallback = std::function<void(Result<StoredBatch>)>;
+using IdCallback = std::function<void(Result<EventId>)>;
 using StatusCallback = std::function<void(Status)>;
 
 // What a batch of `producer` would be, asked before its data is fetched.
@@ -135,6 +136,10 @@ class Partition {
   virtual void read(EventId id, ReadCallback done) = 0;
   // A hint: the batch with `id` is likely to be read next. An id that is not there is ignored.
   virtual void read_ahead(EventId id) = 0;
+
+  // The first event of the oldest kept batch that was stored at `timestamp_ns` (wall clock) or later; the end as it is
+  // now when there is none. From memory the callback may run before this returns.
+  virtual void find_time(int64_t timestamp_ns, IdCallback done) = 0;
 
   virtual void add_observer(CommitObserver* observer) = 0;
   virtual void remove_observer(CommitObserver* observer) = 0;

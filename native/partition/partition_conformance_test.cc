@@ -1,9 +1,12 @@
 // What every partition must do, run over each implementation and durability.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "partition/storage.h"
 #include "testing/batch_maker.h"
@@ -273,6 +276,37 @@ TEST_P(PartitionConformance, WhatIsKeptForAConsumerChangesAndStays) {
   ASSERT_TRUE(close().ok());
   open();
   expect_kept();
+}
+
+TEST_P(PartitionConformance, FindsTheFirstBatchOfATime) {
+  const auto find = [&](int64_t timestamp_ns) {
+    std::optional<Result<EventId>> answer;
+    partition_->find_time(timestamp_ns, [&](const auto& found) { answer = found; });
+    executor_.run_until([&] { return answer.has_value(); });
+    EXPECT_TRUE(answer->ok()) << answer->status().error().message;
+    return answer->ok() ? answer->value() : EventId();
+  };
+  EXPECT_EQ(find(0), EventId(0)) << "the end of nothing";
+  std::vector<std::pair<int64_t, EventId>> batches;
+  for (uint64_t i = 0; i < 120; ++i) {
+    const EventId id = partition_->next_id();
+    ASSERT_TRUE(append(numbered_events(i, 2500)).ok());
+    batches.emplace_back(read(id).value().timestamp_ns, id);
+  }
+  for (const size_t release : {size_t{0}, SIZE_MAX}) {
+    if (release > 0 && durable()) {
+      ASSERT_TRUE(close().ok());
+      open();
+    }
+    for (const auto& [timestamp_ns, id] : batches) {
+      const auto first = std::find_if(batches.begin(), batches.end(),
+                                      [&, t = timestamp_ns](const auto& batch) { return batch.first >= t; });
+      EXPECT_EQ(find(timestamp_ns), first->second);
+      EXPECT_EQ(find(timestamp_ns + 1) > id, true);
+    }
+    EXPECT_EQ(find(0), EventId(0));
+    EXPECT_EQ(find(INT64_MAX), partition_->next_id());
+  }
 }
 
 TEST_P(PartitionConformance, CloseAnswersEverythingBeforeIt) {

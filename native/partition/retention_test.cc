@@ -140,6 +140,38 @@ TEST(Retention, TimeNeverGoesBackWithinAPartition) {
   EXPECT_EQ(world.read(world.acknowledged[3]).value().timestamp_ns, began);
 }
 
+TEST(Retention, ATimeIsFoundInWhatIsKeptWithFewReads) {
+  TestWorld world(Durability::kSync);
+  world.topic.retention.bytes = 4 * kKeptBytes;
+  ASSERT_TRUE(world.start().ok());
+  for (int i = 0; i < 600; ++i) {
+    ASSERT_TRUE(world.append().ok());
+    world.now_ns += kNsPerMs;
+  }
+  settle(&world);
+  const int64_t began = world.now_ns - 600 * kNsPerMs;
+  const auto find = [&](int64_t timestamp_ns) {
+    std::optional<Result<EventId>> answer;
+    world.partition->find_time(timestamp_ns, [&](const auto& found) { answer = found; });
+    world.executor.run_until([&] { return answer.has_value(); });
+    EXPECT_TRUE(answer->ok());
+    return answer->value();
+  };
+  world.partition->release_cache(SIZE_MAX);
+  const EventId first = world.partition->first_id();
+  ASSERT_GT(first, EventId(0));
+  EXPECT_EQ(find(began), first) << "the oldest kept is later than that";
+  for (const size_t batch : {580U, 590U, 599U}) {
+    ASSERT_GT(world.acknowledged[batch], first);
+    EXPECT_EQ(find(began + static_cast<int64_t>(batch) * kNsPerMs), world.acknowledged[batch]);
+    EXPECT_EQ(find(began + static_cast<int64_t>(batch) * kNsPerMs - 1), world.acknowledged[batch]);
+  }
+  EXPECT_EQ(find(world.now_ns), world.partition->next_id());
+  const uint64_t before = world.files.calls();
+  find(began + 560 * kNsPerMs);
+  EXPECT_LT(world.files.calls() - before, 40U);
+}
+
 // A producer that was idle for so long that all of its batches were dropped is still known after a restart.
 TEST(Retention, ADuplicateOfADroppedBatchIsNotStoredAgain) {
   TestWorld world(Durability::kSync);
@@ -302,7 +334,7 @@ TEST(Retention, SurvivesEachErrorAtEachCall) {
       world.expect_kept();
       ASSERT_FALSE(HasFailure());
     }
-    EXPECT_GT(fired, 30);
+    EXPECT_GT(fired, 15);
   }
 }
 

@@ -40,6 +40,14 @@ std::vector<fabric::ProviderInfo> on_rail(const std::vector<fabric::ProviderInfo
 
 }  // namespace
 
+// A subscription that is made when its former owners are fenced off and the events of its times are known.
+struct Session::Subscribing {
+  uint64_t request = 0;
+  wire::SubscribeFrame frame;
+  size_t left = 1;  // answers of partitions, and the function that asks them
+  Status status;
+};
+
 Session::Session(Core* core, int fd, std::string bind_address, Hooks hooks)
     : core_(core),
       bind_address_(std::move(bind_address)),
@@ -88,6 +96,17 @@ void Session::say_goodbye() { control_->send(wire::make_frame(wire::FrameType::k
 
 void Session::drop(const HostedPartition* hosted) {
   for (const auto& [id, subscription] : subscriptions_) subscription->drop(hosted);
+  // What is asked of a partition that closes may never be answered.
+  std::erase_if(subscribing_, [&](const auto& entry) {
+    const wire::SubscribeFrame& frame = entry.second->frame;
+    const bool is_its = frame.topic == hosted->topic &&
+                        std::any_of(frame.starts.begin(), frame.starts.end(),
+                                    [&](const auto& start) { return start.partition == hosted->index; });
+    if (is_its) {
+      reply(entry.second->request, {ErrorCode::k_TOPIC_DELETED, "topic '" + hosted->topic_name + "' was deleted"});
+    }
+    return is_its;
+  });
 }
 
 void Session::pump() {
@@ -299,37 +318,55 @@ void Session::sync_group(uint64_t request, const wire::GroupSyncFrame& frame) {
 
 // Before a new owner of a partition is served the former ones are fenced off for good: a restarted server must know.
 void Session::subscribe(uint64_t request, const wire::SubscribeFrame& frame) {
-  struct Fencing {
-    size_t left = 1;
-    Status status;
-  };
-  const auto fencing = std::make_shared<Fencing>();
-  const auto part = [this, alive = alive_, request, frame, fencing](const Status& status) {
-    if (fencing->status.ok()) fencing->status = status;
-    if (--fencing->left > 0 || !*alive || state_ != State::kOpen) return;
-    if (subscribing_.erase(frame.subscription) == 0) {
-      fencing->status = {ErrorCode::k_ABORTED, "the subscription was ended"};
-    }
-    const auto starts = fencing->status ? finish_subscribe(frame) : fencing->status.error();
-    control_->send(starts ? wire::make_subscribe_reply(request, starts.value())
-                          : wire::make_error_frame(request, starts.error()));
-  };
-  subscribing_.insert(frame.subscription);
-  for (const wire::SubscribeFrame::Start& start : frame.starts) {
+  const auto subscribing = std::make_shared<Subscribing>();
+  subscribing->request = request;
+  subscribing->frame = frame;
+  subscribing_[frame.subscription] = subscribing;
+  for (wire::SubscribeFrame::Start& start : subscribing->frame.starts) {
     const auto hosted = core_->topics->find(frame.topic, start.partition);
-    if (!hosted || start.token <= hosted.value()->partition->consumer(frame.consumer).fence) continue;
-    ++fencing->left;
-    hosted.value()->raise_fence(frame.consumer, start.token, part);
+    if (!hosted) continue;  // finish_subscribe() says so
+    partition::Partition& partition = *hosted.value()->partition;
+    if (start.kind == wire::StartKind::kTime) {
+      ++subscribing->left;
+      partition.find_time(static_cast<int64_t>(start.position),
+                          [this, alive = alive_, subscribing, &start](const Result<EventId>& found) {
+                            if (found) start.position = found.value().value;
+                            if (*alive) prepared(subscribing, found.status());
+                          });
+    }
+    if (start.token > partition.consumer(frame.consumer).fence) {
+      ++subscribing->left;
+      hosted.value()->raise_fence(frame.consumer, start.token,
+                                  [this, alive = alive_, subscribing](const Status& status) {
+                                    if (*alive) prepared(subscribing, status);
+                                  });
+    }
   }
-  part({});
+  prepared(subscribing, {});
+}
+
+void Session::prepared(const std::shared_ptr<Subscribing>& subscribing, const Status& status) {
+  if (subscribing->status.ok()) subscribing->status = status;
+  if (--subscribing->left > 0) return;
+  const auto known = subscribing_.find(subscribing->frame.subscription);
+  if (known == subscribing_.end() || known->second != subscribing || state_ != State::kOpen) return;  // answered
+  subscribing_.erase(known);
+  if (!subscribing->status.ok()) return reply(subscribing->request, subscribing->status);
+  const auto starts = finish_subscribe(subscribing->frame);
+  if (!starts) return reply(subscribing->request, starts.status());
+  control_->send(wire::make_subscribe_reply(subscribing->request, starts.value()));
 }
 
 // A part or all of it.
 void Session::unsubscribe(const wire::UnsubscribeFrame& frame) {
   const auto found = subscriptions_.find(frame.subscription);
   if (frame.partition && found != subscriptions_.end() && found->second->remove(*frame.partition)) return;
-  subscribing_.erase(frame.subscription);
   subscriptions_.erase(frame.subscription);
+  const auto subscribing = subscribing_.find(frame.subscription);
+  if (subscribing == subscribing_.end()) return;
+  const uint64_t request = subscribing->second->request;
+  subscribing_.erase(subscribing);
+  reply(request, {ErrorCode::k_ABORTED, "the subscription was ended"});
 }
 
 Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const wire::SubscribeFrame& frame) {
@@ -346,9 +383,13 @@ Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const
   options.message_bytes = message_bytes_;
   auto subscription = std::make_unique<Subscription>(core_, domain_.get(), link_.get(), std::move(options));
   std::vector<wire::SubscribeFrame::Start> starts;
-  for (const wire::SubscribeFrame::Start& start : frame.starts) {
+  for (wire::SubscribeFrame::Start start : frame.starts) {
     auto hosted = core_->topics->find(frame.topic, start.partition);
     if (!hosted) return hosted.error();
+    // What was found may have been dropped since: then the oldest kept is the first of that time.
+    if (start.kind == wire::StartKind::kTime) {
+      start.position = std::max(start.position, hosted.value()->partition->first_id().value);
+    }
     const Result<EventId> added = subscription->add(hosted.take(), start);
     if (!added) return added.error();
     starts.push_back({start.partition, added.value().value, start.token});

@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +45,7 @@ class Session {
   void say_goodbye();
 
  private:
+  struct Subscribing;
   enum class State { kGreeting, kAttaching, kOpen, kClosed };
 
   void on_frame(const wire::FrameHeader& header, std::span<const uint8_t> payload);
@@ -55,6 +55,7 @@ class Session {
   void on_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Result<std::vector<uint8_t>> request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   void subscribe(uint64_t request, const wire::SubscribeFrame& frame);
+  void prepared(const std::shared_ptr<Subscribing>& subscribing, const Status& status);
   Result<std::vector<wire::SubscribeFrame::Start>> finish_subscribe(const wire::SubscribeFrame& frame);
   void unsubscribe(const wire::UnsubscribeFrame& frame);
   void sync_group(uint64_t request, const wire::GroupSyncFrame& frame);
@@ -85,7 +86,7 @@ class Session {
   std::unique_ptr<BatchIntake> intake_;
   std::unique_ptr<FetchService> fetches_;
   std::map<uint32_t, std::unique_ptr<Subscription>> subscriptions_;
-  std::set<uint32_t> subscribing_;  // a fence is being stored for them
+  std::map<uint32_t, std::shared_ptr<Subscribing>> subscribing_;  // by subscription
 };
 
 }  // namespace diaspora::server

@@ -16,10 +16,13 @@ constexpr size_t kEndpointAddressBytesMax = 4096;  // the largest provider's is 
 constexpr size_t kTopicRecordBytesMin = 48;
 constexpr size_t kStatusRowBytes = 20;
 constexpr size_t kCursorRowBytesMin = 16;
-constexpr size_t kStartBytes = 20;
+constexpr size_t kStartBytes = 21;
 constexpr size_t kHoldingBytes = 12;
 // In place of a partition: all of them.
 constexpr uint32_t kWholeSubscription = ~uint32_t{0};
+
+// As signed nanoseconds.
+constexpr uint64_t kStartTimeMax = ~uint64_t{0} >> 1;
 
 // Flags of a subscription.
 constexpr uint32_t kFullData = 1;
@@ -239,6 +242,7 @@ std::vector<uint8_t> make_subscribe(uint64_t request_id, const SubscribeFrame& s
     fields.u32(start.partition.value);
     fields.u64(start.position);
     fields.u64(start.token);
+    fields.u8(static_cast<uint8_t>(start.kind));
   }
   return frame.finish();
 }
@@ -467,6 +471,11 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
     start.partition = PartitionIndex(reader.u32());
     start.position = reader.u64();
     start.token = reader.u64();
+    const uint8_t kind = reader.u8();
+    if (kind > static_cast<uint8_t>(StartKind::kTime)) return malformed("start of a subscription");
+    start.kind = static_cast<StartKind>(kind);
+    const bool is_time = start.kind == StartKind::kTime;
+    if (is_time && start.position > kStartTimeMax) return malformed("time of a subscription");
   }
   if (!reader.finished() || flags > (kFullData | kOldestIfDropped)) return malformed("subscription");
   if (!starts_distinct(frame.starts)) return malformed("a subscription names a partition twice");

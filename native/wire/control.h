@@ -119,6 +119,10 @@ inline constexpr uint64_t kStartAtCursor = ~uint64_t{0};  // behind the consumer
 inline constexpr uint64_t kStartAtEnd = ~uint64_t{0} - 1;
 inline constexpr uint64_t kStartAtBeginning = ~uint64_t{0} - 2;  // the oldest kept
 
+// What the position of a start is: an id or one of the above, or a time in nanoseconds since 1970: the first event
+// stored then or later, the end when there is none.
+enum class StartKind : uint8_t { kPosition = 0, kTime = 1 };
+
 struct SubscribeFrame {
   uint32_t subscription = 0;  // chosen by the client, unique in its session
   Uuid topic;
@@ -130,6 +134,7 @@ struct SubscribeFrame {
     PartitionIndex partition;
     uint64_t position = kStartAtCursor;  // an event id or one of the constants above
     uint64_t token = 0;                  // of a group's member; 0: not in a group
+    StartKind kind = StartKind::kPosition;
   };
   std::vector<Start> starts;
 };

@@ -68,7 +68,8 @@ SubscribeFrame sample_subscribe() {
   frame.full_data = true;
   frame.oldest_if_dropped = true;
   frame.batch_events = 100;
-  frame.starts = {{PartitionIndex(0), 17}, {PartitionIndex(3), kStartAtCursor}};
+  frame.starts = {
+      {PartitionIndex(0), 17}, {PartitionIndex(3), kStartAtCursor}, {PartitionIndex(4), 99, StartKind::kTime}};
   return frame;
 }
 

@@ -287,6 +287,22 @@ test('retention is set by options or dotted ones, and shown', async () => {
   );
 });
 
+test('consume --from-time begins with what was stored then', async () => {
+  const where = ['--data', 'timed'];
+  await succeed(['topic', 'create', 'notes', '--partitions', '2', ...where]);
+  await succeed(['produce', 'notes', ...where], '1\n');
+  const between = new Date().toISOString();
+  await succeed(['produce', 'notes', '--partition', '1', ...where], '2\n');
+  await succeed(['topic', 'complete', 'notes', ...where]);
+  const seen = await succeed(['consume', 'notes', '--from-time', between, '--json', ...where]);
+  assert.deepEqual(
+    seen.map((line) => JSON.parse(line)),
+    [{ partition: 1, id: 0, metadata: 2, bytes: 0 }],
+  );
+  assert.equal((await run(['consume', 'notes', '--from-time', 'noon', ...where])).code, 2);
+  assert.equal((await run(['consume', 'notes', '--from-time', between, '--from', '1', ...where])).code, 2);
+});
+
 test('consumer list tells how far each name has come', async () => {
   const data = join(place, 'lagging');
   await run(['topic', 'create', 'notes', '--data', data]);

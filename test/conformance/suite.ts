@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BatchSize,
   type Consumer,
+  type ConsumerStart,
   type DataRange,
   type Driver,
   type EventData,
@@ -405,6 +406,42 @@ export function conformance(backend: Backend): void {
       }
       assert.equal(await producer.push({ n: 10 }), 10n);
     });
+
+    test(
+      'a consumer begins at a time: the first event stored then or later, the end when there is none',
+      watchdog,
+      async () => {
+        const topic = await newTopic(driver, place, { partitions: 2 });
+        const producer = topic.producer();
+        const pushSome = async (begin: number): Promise<void> => {
+          for (let n = begin; n < begin + 20; n += 1) producer.push({ n });
+          await producer.flush();
+          await sleep(5);
+        };
+        await pushSome(0);
+        const middle = new Date();
+        await sleep(5);
+        await pushSome(20);
+        const numbers = async (from: ConsumerStart | ConsumerStart[], count: number): Promise<number[]> => {
+          const consumer = topic.consumer({ name: 'c', from });
+          const seen = (await pullAll(consumer, count)).map(({ metadata }) => metadata.n);
+          await consumer.close();
+          return seen.sort((a, b) => a - b);
+        };
+        const range = (begin: number, end: number): number[] =>
+          Array.from({ length: end - begin }, (_, i) => begin + i);
+        assert.deepEqual(await numbers({ timestamp: middle }, 20), range(20, 40));
+        assert.deepEqual(await numbers({ timestamp: 0 }, 40), range(0, 40));
+        assert.equal(
+          (await numbers([{ timestamp: middle.getTime() }, 'beginning'], 30)).filter((n) => n < 20).length,
+          10,
+        );
+        const late = topic.consumer({ name: 'late', from: { timestamp: Date.now() + 1_000_000 } });
+        await late.ready;
+        await producer.push({ n: 40 });
+        assert.equal((await late.pull()).metadata.n, 40);
+      },
+    );
 
     test('several producers and consumers of one driver do not disturb each other', watchdog, async () => {
       const topic = await newTopic(driver, place, { partitions: 2 });
