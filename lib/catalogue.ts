@@ -6,6 +6,8 @@
  * name; `active` on the owners makes the partitions; `active` on the arbiter makes it visible. Deleting: `deleting` on
  * the arbiter hides it; the owners remove their parts; the arbiter its entry. Completing: `complete` on the owners, which
  * then take no more events; `complete` on the arbiter. Completing again repairs what a crash between them left.
+ * Adding partitions: the longer entry on all owners, the new ones too; then on the arbiter, which makes them visible. What
+ * a crash between them left is there, empty and invisible, and is taken up by whoever adds partitions next.
  * Invariant: a topic is visible if and only if the arbiter's entry is active or complete, so a crash between any two steps leaves
  * the name either free or taken; whoever creates a name that such a crash left behind cleans it up first.
  */
@@ -108,6 +110,42 @@ export class Catalogue {
     const owners = this.#owners(entry).filter((server) => server !== arbiter);
     await Promise.all(owners.map((server) => this.#connection.topicPut(server, entry)));
     await this.#connection.topicPut(arbiter, entry);
+  }
+
+  /**
+   * The topic has `partitions` of them from now on. INVALID_ARGUMENT when it has so many already, TOPIC_COMPLETE. When it
+   * fails, the topic is as it was.
+   */
+  async extend(name: string, partitions: number): Promise<void> {
+    const entry = await this.find(name);
+    if (entry.state === 'complete') {
+      throw new DiasporaError('TOPIC_COMPLETE', `topic '${name}' is complete`, { topic: name });
+    }
+    if (partitions <= entry.partitions) {
+      const counts = `topic '${name}' has ${entry.partitions} partitions, and can only have more, not ${partitions}`;
+      throw new DiasporaError('INVALID_ARGUMENT', counts, { topic: name });
+    }
+    const placement = (await this.#longestPlacement(entry)).slice(0, partitions);
+    const uuids = this.#connection.serverUuids();
+    let last = this.#connection.serverIndex(placement.at(-1) as string, name);
+    while (placement.length < partitions) {
+      last = (last + 1) % uuids.length;
+      placement.push(uuids[last] as string);
+    }
+    const extended: NativeTopicEntry = { ...entry, partitions, placement };
+    const owners = this.#owners(extended).filter((server) => server !== arbiter);
+    await Promise.all(owners.map((server) => this.#connection.topicPut(server, extended)));
+    await this.#connection.topicPut(arbiter, extended);
+  }
+
+  /** That of the server which got furthest: an attempt to add partitions may have ended half way. */
+  async #longestPlacement({ name, uuid, placement }: NativeTopicEntry): Promise<string[]> {
+    const servers = this.#connection.serverUuids().map((_, server) => this.#connection.topicList(server, name));
+    const known = (await Promise.all(servers)).flat().filter((entry) => entry.uuid === uuid);
+    return known.reduce(
+      (longest, entry) => (entry.placement.length > longest.length ? entry.placement : longest),
+      placement,
+    );
   }
 
   async #entries(name: string): Promise<NativeTopicEntry[]> {

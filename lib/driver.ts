@@ -26,6 +26,7 @@ import {
 } from './options.js';
 import { type LogLine, runtime } from './runtime.js';
 import type { JsonSchemaType, TypedJsonSchema } from './stages/schema-type.js';
+import { builtInSelector } from './stages/selectors.js';
 import { stageSetup } from './stages/stage-setup.js';
 import { localStages, resolveStages, Stages, type StoredStages, storedStages } from './stages/stages.js';
 import type { JsonSchema, StageOptions } from './stages/types.js';
@@ -390,6 +391,24 @@ export class Driver {
     this.#requireOpen();
     checkName('topic', name);
     await this.#catalogue.complete(name);
+  }
+
+  /**
+   * Adds partitions to a topic, spread over the servers as the first ones: `partitions` is how many it has then, more than
+   * now, up to 1024. Handles that are open keep the number they were opened with; open the topic again to produce to the new
+   * partitions and read them. From then on `hash` selectors give many values another partition; what is stored stays where
+   * it is. All or nothing: when it rejects (TOPIC_NOT_FOUND, TOPIC_COMPLETE, INVALID_ARGUMENT, and what the servers
+   * answer) the topic is as it was.
+   */
+  async addPartitions(name: string, partitions: number): Promise<void> {
+    this.#requireOpen();
+    checkName('topic', name);
+    if (partitions === undefined) throw invalidOption('partitions', 'given', partitions);
+    const count = integerOption('partitions', partitions, { min: 2, max: partitionsMax, fallback: 0 });
+    const { partitionSelector } = readStored(await this.#catalogue.find(name));
+    // Bounds need a certain number of partitions: nobody could produce to the topic any more.
+    if (partitionSelector.type === 'range') builtInSelector({ ...partitionSelector })(count);
+    await this.#catalogue.extend(name, count);
   }
 
   /** Deletes a topic and its events for good. Rejects with TOPIC_NOT_FOUND. */

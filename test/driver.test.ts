@@ -134,6 +134,36 @@ test('completing: the owners first, then visible; again after a crash between th
   await assert.rejects(topic.describe(), { code: 'TOPIC_NOT_FOUND' });
 });
 
+test('adding partitions: all or nothing, spread on, and taken up again after a crash half way', async () => {
+  const { core, driver } = await openFake(3);
+  await driver.createTopic('t', { partitions: 2 });
+  const entryOf = (server: number): NativeTopicEntry | undefined => core.catalogues[server]?.[0];
+  const { placement } = entryOf(0) as NativeTopicEntry;
+  core.calls.length = 0;
+  core.refusals.set('topicPut 2 active', { code: 'NO_SPACE', message: 'full' });
+  await assert.rejects(driver.addPartitions('t', 5), { code: 'NO_SPACE' });
+  assert.equal((await driver.openTopic('t')).partitions, 2);
+  assert.equal(entryOf(1)?.partitions, 5);
+  await driver.addPartitions('t', 4);
+  const puts = core.calls.filter((call) => call.startsWith('topicPut'));
+  assert.equal(puts.at(-1), 'topicPut 0 active', 'visible last');
+  const extended = entryOf(0) as NativeTopicEntry;
+  assert.deepEqual(extended.placement.slice(0, 2), placement);
+  const owners = extended.placement.map((uuid) => Number(uuid));
+  assert.deepEqual(
+    owners,
+    owners.map((_, partition) => ((owners[0] as number) + partition) % 3),
+  );
+  assert.equal((await driver.openTopic('t')).partitions, 4);
+  for (const wrong of [4, 3, 1, 1025, 4.5, undefined]) {
+    await assert.rejects(driver.addPartitions('t', wrong as number), { code: 'INVALID_ARGUMENT' }, `${wrong}`);
+  }
+  await assert.rejects(driver.addPartitions('u', 4), { code: 'TOPIC_NOT_FOUND' });
+  const partitionSelector = { type: 'range', path: 'n', bounds: [5] } as const;
+  await driver.createTopic('bounded', { partitions: 2, partitionSelector });
+  await assert.rejects(driver.addPartitions('bounded', 4), { code: 'INVALID_ARGUMENT', message: /2 partitions/ });
+});
+
 test('a lost server is looked up in the group file again', async (t) => {
   const core = new FakeCore();
   installBinding(core.binding());

@@ -1,4 +1,4 @@
-/** `diaspora topic create | list | describe | complete | delete`. */
+/** `diaspora topic create | list | describe | add-partitions | complete | delete`. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Driver } from '../driver.js';
 import type { StageOptions } from '../stages/types.js';
@@ -161,6 +161,20 @@ function describeCommand(): Command {
     );
 }
 
+function addPartitionsCommand(): Command {
+  return addConnectionOptions(new Command('add-partitions'), parseCount)
+    .description('Add partitions to a topic. Clients that have it open see them when they open it again.')
+    .argument('<topic>')
+    .requiredOption('--partitions <n>', 'how many it has then', parsePositive)
+    .addHelpText('after', '\nExample:\n  $ diaspora topic add-partitions scans --partitions 8 --group-file group.json')
+    .action((topic: string, options: ConnectionOptions & { readonly partitions: number }) =>
+      withDriver(options, async (driver) => {
+        await driver.addPartitions(topic, options.partitions);
+        await printLine(`${topic} has ${options.partitions} partitions`);
+      }),
+    );
+}
+
 function completeCommand(): Command {
   return addConnectionOptions(new Command('complete'), parseCount)
     .description('Complete a topic: it takes no more events, and its consumers end behind the last one.')
@@ -189,10 +203,11 @@ function deleteCommand(): Command {
 
 export function topicCommand(): Command {
   return new Command('topic')
-    .description('Create, list, describe, complete and delete topics.')
+    .description('Create, list, describe, extend, complete and delete topics.')
     .addCommand(createCommand())
     .addCommand(listCommand())
     .addCommand(describeCommand())
+    .addCommand(addPartitionsCommand())
     .addCommand(completeCommand())
     .addCommand(deleteCommand())
     .addHelpText(

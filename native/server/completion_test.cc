@@ -1,8 +1,10 @@
-// Complete topics: no more batches, and consumers that end behind the last event, whenever they came.
+// What changes of a topic in its life: partitions are added; complete topics take no more batches, and their consumers
+// end behind the last event, whenever they came.
 #include <gtest/gtest.h>
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/end_to_end_test_kit.h"
@@ -124,6 +126,28 @@ TEST_P(Completion, LastsOverARestartAndIsToldOnce) {
   seal_all();
   EXPECT_EQ(sink_->wait_batches(sink_->batch_count() + 1).rbegin()->second.status.code(), ErrorCode::k_TOPIC_COMPLETE);
   EXPECT_TRUE(sink_->failures().empty());
+}
+
+// Puts of two clients that add partitions, in any order, and repeated ones.
+TEST_P(Completion, PartitionsAreAddedAndNeverTakenAwayOrMoved) {
+  start_servers(2);
+  begin();
+  put_topic(2);
+  wire::TopicRecord longer = topic_;
+  for (int i = 0; i < 2; ++i) longer.placement.push_back(servers_[0]->uuid());
+  ASSERT_TRUE(put_on(0, longer).ok());
+  ASSERT_TRUE(put_on(0, topic_).ok()) << "what was put before";
+  client_->topic_status(next_request_, 0, topic_.uuid);
+  const auto status = sink_->wait_request(next_request_++);
+  ASSERT_TRUE(status.ok());
+  EXPECT_EQ(std::get<std::vector<wire::PartitionStatus>>(status.value()).size(), 3U);
+  wire::TopicRecord moved = longer;
+  std::swap(moved.placement[0], moved.placement[1]);
+  EXPECT_EQ(put_on(0, moved).code(), ErrorCode::k_INVALID_ARGUMENT);
+  topic_.state = wire::TopicState::kComplete;
+  ASSERT_TRUE(put_on(0, topic_).ok()) << "all of them are completed";
+  longer.state = wire::TopicState::kActive;
+  EXPECT_EQ(put_on(0, longer).code(), ErrorCode::k_TOPIC_COMPLETE);
 }
 
 INSTANTIATE_TEST_SUITE_P(Providers, Completion, ::testing::Values("local", "tcp"),

@@ -46,6 +46,20 @@ int64_t retain_every_ms(const Retention& retention) {
   return static_cast<int64_t>(std::clamp<uint64_t>(retention.age_ms / 8, 20, 30'000));
 }
 
+// The longer placement counts; a partition never moves.
+Status merge_placement(const partition::TopicEntry& known, partition::TopicEntry* entry) {
+  const size_t common = std::min(known.placement.size(), entry->placement.size());
+  if (!std::equal(known.placement.begin(), known.placement.begin() + static_cast<ptrdiff_t>(common),
+                  entry->placement.begin())) {
+    return {ErrorCode::k_INVALID_ARGUMENT, "topic '" + entry->name + "' has other partitions on this server"};
+  }
+  if (known.placement.size() > entry->placement.size()) {
+    entry->placement = known.placement;
+    entry->partition_count = known.partition_count;
+  }
+  return {};
+}
+
 // Answers `done` once, after `left` more parts, with the first error.
 struct Gather {
   size_t left = 0;
@@ -117,7 +131,7 @@ Status TopicTable::open_partitions(const partition::TopicEntry& entry) {
     hosted->retain_every_ms = retain_every_ms(entry.retention);
     partitions[i] = std::move(hosted);
   }
-  arm_retention();
+  if (entry.retention.age_ms > 0) arm_retention();
   return {};
 }
 
@@ -150,29 +164,31 @@ void TopicTable::retain() {
   arm_retention();
 }
 
-// Whether the catalogue may take the entry.
-Status TopicTable::check_change(const partition::TopicEntry& entry) const {
+// Whether the catalogue may take the entry; makes it what it is together with the one that is there.
+Status TopicTable::merge(partition::TopicEntry* entry) const {
   using partition::TopicState;
   bool known = false;
   for (const partition::TopicEntry& other : core_->storage->entries()) {
-    if (other.uuid == entry.uuid) {
+    if (other.uuid == entry->uuid) {
       known = other.state != TopicState::kDeleting;
-      if (other.state == TopicState::kComplete && entry.state == TopicState::kActive) {
-        return {ErrorCode::k_TOPIC_COMPLETE, "topic '" + entry.name + "' is complete"};
+      if (other.state == TopicState::kComplete && entry->state == TopicState::kActive) {
+        return {ErrorCode::k_TOPIC_COMPLETE, "topic '" + entry->name + "' is complete"};
       }
-    } else if (other.name == entry.name && other.state != TopicState::kCreating) {  // never finished: the name is free
-      return {ErrorCode::k_TOPIC_EXISTS, "topic '" + entry.name + "' exists already"};
+      const Status merged = merge_placement(other, entry);
+      if (!merged) return merged;
+    } else if (other.name == entry->name && other.state != TopicState::kCreating) {  // never finished: the name is free
+      return {ErrorCode::k_TOPIC_EXISTS, "topic '" + entry->name + "' exists already"};
     }
   }
-  if (known || entry.state != TopicState::kComplete) return {};
-  return {ErrorCode::k_TOPIC_NOT_FOUND, "topic '" + entry.name + "' does not exist on this server (any more)"};
+  if (known || entry->state != TopicState::kComplete) return {};
+  return {ErrorCode::k_TOPIC_NOT_FOUND, "topic '" + entry->name + "' does not exist on this server (any more)"};
 }
 
 Status TopicTable::put(const wire::TopicRecord& record) {
   const Status valid = wire::validate_name(record.name);
   if (!valid) return valid;
-  const partition::TopicEntry entry = to_entry(record);
-  const Status allowed = check_change(entry);
+  partition::TopicEntry entry = to_entry(record);
+  const Status allowed = merge(&entry);
   if (!allowed) return allowed;
   const Status stored = core_->storage->put(entry);
   if (!stored || entry.state == partition::TopicState::kDeleting) return stored;

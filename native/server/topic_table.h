@@ -52,7 +52,10 @@ class TopicTable {
   // Opens every partition that the catalogue gives this server, and reports what recovery found.
   Status open_all();
   // TOPIC_EXISTS when another topic of that name is active or being deleted; one that was never finished is replaced.
-  // A complete topic stays complete: TOPIC_COMPLETE. What is not here can't be completed: TOPIC_NOT_FOUND.
+  // A complete topic stays complete: TOPIC_COMPLETE. What is not here can't be completed: TOPIC_NOT_FOUND. Partitions
+  // are only ever added: of the placement that is here and the one that is put the longer counts, and begins with the
+  // other, else INVALID_ARGUMENT. (So puts of two clients that add partitions, and repeated ones, may come in any
+  // order.)
   Status put(const wire::TopicRecord& record);
   // Closes the partitions (on_closing is called for each first), deletes their files and the entry, then answers.
   void remove(const Uuid& topic, partition::StatusCallback done);
@@ -79,7 +82,7 @@ class TopicTable {
 
  private:
   using Partitions = std::vector<std::shared_ptr<HostedPartition>>;  // by index; null: another server's
-  Status check_change(const partition::TopicEntry& entry) const;
+  Status merge(partition::TopicEntry* entry) const;
   Status open_partitions(const partition::TopicEntry& entry);
   void arm_retention();
   void retain();

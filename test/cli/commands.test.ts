@@ -28,6 +28,7 @@ const commands = [
   'topic create',
   'topic list',
   'topic describe',
+  'topic add-partitions',
   'topic complete',
   'topic delete',
 ];
@@ -287,11 +288,14 @@ test('retention is set by options or dotted ones, and shown', async () => {
   );
 });
 
-test('consume --from-time begins with what was stored then', async () => {
+test('consume --from-time begins with what was stored then; add-partitions makes room for more', async () => {
   const where = ['--data', 'timed'];
-  await succeed(['topic', 'create', 'notes', '--partitions', '2', ...where]);
+  await succeed(['topic', 'create', 'notes', ...where]);
   await succeed(['produce', 'notes', ...where], '1\n');
   const between = new Date().toISOString();
+  assert.deepEqual(await succeed(['topic', 'add-partitions', 'notes', '--partitions', '2', ...where]), [
+    'notes has 2 partitions',
+  ]);
   await succeed(['produce', 'notes', '--partition', '1', ...where], '2\n');
   await succeed(['topic', 'complete', 'notes', ...where]);
   const seen = await succeed(['consume', 'notes', '--from-time', between, '--json', ...where]);
@@ -301,6 +305,7 @@ test('consume --from-time begins with what was stored then', async () => {
   );
   assert.equal((await run(['consume', 'notes', '--from-time', 'noon', ...where])).code, 2);
   assert.equal((await run(['consume', 'notes', '--from-time', between, '--from', '1', ...where])).code, 2);
+  await failInOneLine(['topic', 'add-partitions', 'notes', '--partitions', '9', ...where], /\[TOPIC_COMPLETE\]/);
 });
 
 test('consumer list tells how far each name has come', async () => {

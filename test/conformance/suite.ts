@@ -443,6 +443,30 @@ export function conformance(backend: Backend): void {
       },
     );
 
+    test('added partitions are there for who opens the topic again; open handles keep theirs', watchdog, async () => {
+      const topic = await newTopic(driver, place);
+      const producer = topic.producer();
+      await producer.push({ n: 0 });
+      await driver.addPartitions(topic.name, 3);
+      await producer.push({ n: 1 });
+      assert.equal(topic.partitions, 1);
+      assert.deepEqual(
+        (await topic.describe()).partitions.map(({ nextId }) => nextId),
+        [2n, 0n, 0n],
+      );
+      const again = await driver.openTopic<Numbered>(topic.name);
+      assert.equal(again.partitions, 3);
+      const wide = again.producer();
+      for (const partition of [0, 1, 2])
+        assert.equal(await wide.push({ n: 2 }, undefined, { partition }), partition === 0 ? 2n : 0n);
+      const events = await pullAll(again.consumer({ name: 'c' }), 5);
+      assert.deepEqual(events.map(({ partition }) => partition).sort(), [0, 0, 0, 1, 2]);
+      await assert.rejects(driver.addPartitions(topic.name, 3), { code: 'INVALID_ARGUMENT' });
+      await driver.completeTopic(topic.name);
+      await assert.rejects(driver.addPartitions(topic.name, 4), { code: 'TOPIC_COMPLETE' });
+      assert.equal(await again.consumer({ name: 'd' }).process(() => undefined), 5);
+    });
+
     test('several producers and consumers of one driver do not disturb each other', watchdog, async () => {
       const topic = await newTopic(driver, place, { partitions: 2 });
       const producers = Array.from({ length: 4 }, () => topic.producer());
