@@ -17,6 +17,7 @@ constexpr size_t kTopicRecordBytesMin = 48;
 constexpr size_t kStatusRowBytes = 20;
 constexpr size_t kCursorRowBytesMin = 16;
 constexpr size_t kStartBytes = 21;
+constexpr size_t kReplyStartBytes = 12;
 constexpr size_t kHoldingBytes = 12;
 // In place of a partition: all of them.
 constexpr uint32_t kWholeSubscription = ~uint32_t{0};
@@ -488,7 +489,6 @@ Result<SubscribeFrame> decode_subscribe(std::span<const uint8_t> payload) {
 Result<std::vector<SubscribeFrame::Start>> decode_subscribe_reply(std::span<const uint8_t> payload) {
   ByteReader reader(payload);
   uint32_t count = 0;
-  constexpr size_t kReplyStartBytes = 12;
   if (!read_count(&reader, kReplyStartBytes, kPartitionsMax, &count)) return malformed("answer to a subscription");
   std::vector<SubscribeFrame::Start> starts(count);
   for (SubscribeFrame::Start& start : starts) {

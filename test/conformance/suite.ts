@@ -368,9 +368,10 @@ export function conformance(backend: Backend): void {
         await (await first.pull()).acknowledge();
         await first.close();
         for (let n = 1; n < 300; n += 1) await producer.push({ n }, pattern(n, 4 * KiB));
-        const oldest = async (): Promise<bigint> => (await topic.describe()).partitions[0]?.firstId as bigint;
-        while ((await oldest()) < 200n) await sleep(5);
-        const kept = await oldest();
+        // An acknowledgement goes the way of the events: what is to be dropped has been when it is answered.
+        await (await topic.consumer({ name: 'last', from: 299 }).pull()).acknowledge();
+        const kept = (await topic.describe()).partitions[0]?.firstId as bigint;
+        assert.ok(kept > 200n, `${kept}`);
         for (const from of ['cursor', 7n] as const) {
           const told = topic.consumer({ name: 'slow', from });
           await assert.rejects(told.ready, {
