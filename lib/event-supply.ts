@@ -69,7 +69,9 @@ export class DirectSupply implements EventSupply {
   }
 
   drop(partition: number): void {
-    if (this.#delivery?.partition === partition) this.#delivery = undefined;
+    if (this.#delivery?.partition !== partition) return;
+    this.#delivery = undefined;
+    this.#index = 0;
   }
 
   #take(): Delivery | undefined {

@@ -64,12 +64,14 @@ export class Membership {
     }
     for (const partition of granted) {
       this.#owned.add(partition);
+      // Taken away while its user was at work, and given anew.
+      this.#revoked.delete(partition);
       this.#handedOut.delete(partition);
       this.#acknowledged.delete(partition);
     }
     const { onAssign } = this.#parts.settings;
     if (granted.length > 0 && onAssign !== undefined) this.#call(() => onAssign([...granted]));
-    const done = revoked.filter((partition) => this.#isDone(partition));
+    const done = revoked.filter((partition) => this.#revoked.has(partition) && this.#isDone(partition));
     if (done.length > 0) this.#finish(done);
   }
 

@@ -163,6 +163,7 @@ void ClientCore::stop_transfers() {
 
 void ClientCore::close(std::function<void()> done) {
   if (!std::exchange(closed_, true)) {
+    for (const std::shared_ptr<ConsumerCore>& consumer : consumers_) consumer->leave_group();
     stop_transfers();
     opened(kAborted);
     for (const std::shared_ptr<ConsumerCore>& consumer : std::exchange(consumers_, {})) consumer->detach(kAborted);

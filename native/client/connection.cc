@@ -79,7 +79,7 @@ void Connection::renew_deadline() {
 
 void Connection::restart() {
   if (state_ != State::kUp) return;
-  send_frame(wire::make_frame(wire::FrameType::kGoodbye, 0));
+  // No goodbye: what other clients have at the server waits for them.
   tear_down();
   session_ended();
   // Nothing was lost: there is time for a connection as at first.

@@ -11,6 +11,9 @@ namespace diaspora::client {
 namespace {
 
 const Error kDestroyed{ErrorCode::k_ABORTED, "the consumer was destroyed"};
+// Between two tries of a member to subscribe.
+constexpr int64_t kSubscribeAgainMs = 1000;
+
 const Error kClosed{ErrorCode::k_INVALID_STATE, "the consumer or its driver is closed"};
 
 Error not_owned(PartitionIndex partition) {
@@ -218,7 +221,8 @@ Subscription::Options ConsumerCore::subscription_options(size_t servers) const {
   options.full_data = options_.full_data;
   options.oldest_if_dropped = options_.oldest_if_dropped;
   options.batch_events = options_.batch_events;
-  options.window_bytes = options_.window_bytes / servers;
+  // Of what the subscriptions share that are there and those that come.
+  options.window_bytes = options_.window_bytes / (lines_.size() + servers);
   options.deliveries_ahead = std::max<uint32_t>(options_.deliveries_ahead, 1);
   return options;
 }
@@ -324,9 +328,13 @@ void ConsumerCore::membership_failed(const Error& error) {
   shared_.sink->consumer_failed(options_.id, std::nullopt, error);
 }
 
+void ConsumerCore::leave_group() {
+  if (membership_ != nullptr) membership_->leave();
+}
+
 void ConsumerCore::detach(const Error& error) {
   if (peers_.empty()) return;
-  if (membership_ != nullptr) membership_->leave();
+  leave_group();
   membership_.reset();
   for (const Line& line : lines_) line.peer->remove_subscription(line.subscription.get());
   lines_.clear();
@@ -340,6 +348,23 @@ void ConsumerCore::opened(const Status& status) {
   if (open_request_ != 0) finish_request(std::exchange(open_request_, 0), status);
 }
 
+// A member owns its partitions although the server cannot serve them now (a full disk): nobody else would.
+void ConsumerCore::subscribe_again(uint32_t failed, std::vector<wire::SubscribeFrame::Start> starts) {
+  shared_.reactor->call_after_ms(kSubscribeAgainMs, [weak = weak_from_this(), failed, starts = std::move(starts)] {
+    const std::shared_ptr<ConsumerCore> self = weak.lock();
+    if (self == nullptr || self->membership_ == nullptr || self->peers_.empty()) return;
+    std::vector<wire::SubscribeFrame::Start> owned;
+    for (const wire::SubscribeFrame::Start& start : starts) {
+      const bool is_same =
+          self->membership_->owns(start.partition) && self->membership_->token(start.partition) == start.token;
+      if (is_same) owned.push_back(start);
+    }
+    for (Line& line : self->lines_) line.empty = line.empty || line.subscription->id() == failed;
+    if (!owned.empty()) self->subscribe(owned);
+    self->remove_empty_lines();
+  });
+}
+
 // One subscription fewer to wait for.
 void ConsumerCore::accepted() {
   if (open_request_ != 0 && --not_accepted_ == 0) opened({});
@@ -349,12 +374,20 @@ void ConsumerCore::subscribed(Subscription* subscription, const Status& status) 
   const auto line = std::find_if(lines_.begin(), lines_.end(),
                                  [&](const Line& other) { return other.subscription.get() == subscription; });
   const bool is_first = line != lines_.end() && !std::exchange(line->accepted, true);
-  const bool is_fenced = membership_ != nullptr && status.code() == ErrorCode::k_FENCED;
-  if (!status && open_request_ != 0 && !is_fenced) return opened(status);
+  const std::vector<wire::SubscribeFrame::Start> wanted = subscription->wanted();
+  const bool is_member = membership_ != nullptr;
+  const bool is_fenced = is_member && status.code() == ErrorCode::k_FENCED;
+  const bool is_refused = !status && !is_fenced && line != lines_.end() && line->peer->connection().is_up();
+  if (is_member && is_refused && error_code_retryable(status.code())) {
+    line->accepted = !is_first;
+    return subscribe_again(subscription->id(), wanted);
+  }
+  if (!status && open_request_ != 0 && !is_fenced && !wanted.empty()) {
+    if (is_member) membership_->leave();
+    return opened(status);
+  }
   if (!status) {
-    for (const wire::SubscribeFrame::Start& start : subscription->options().starts) {
-      partition_failed(start.partition, status.error());
-    }
+    for (const wire::SubscribeFrame::Start& start : wanted) partition_failed(start.partition, status.error());
   }
   if (is_first) accepted();
 }

@@ -45,6 +45,8 @@ class ConsumerCore final : public Consumer,
   // Progress thread. `open_request` is done when every server has accepted; `released` runs when the consumer is
   // destroyed.
   void attach(const std::vector<Peer*>& peers, uint64_t open_request, std::function<void()> released);
+  // A connection of its own may be closed next, on which nothing could be said any more. Idempotent.
+  void leave_group();
   // Before the peers go away.
   void detach(const Error& error);
 
@@ -75,6 +77,7 @@ class ConsumerCore final : public Consumer,
   Subscription::Options subscription_options(size_t servers) const;
   void attach_member();
   void subscribe(const std::vector<wire::SubscribeFrame::Start>& starts);
+  void subscribe_again(uint32_t failed, std::vector<wire::SubscribeFrame::Start> starts);
   void drop_partition(PartitionIndex partition);
   void forget_waiting(PartitionIndex partition);
   void remove_empty_lines();

@@ -47,9 +47,9 @@ void Membership::answered(const Result<std::span<const uint8_t>>& reply) {
   for (auto& [index, held] : held_) {
     const auto found = wanted.find(index);
     const bool is_kept = found != wanted.end() && found->second == held.token;
-    // With another token it comes back when this one is released.
     if (!is_kept && !std::exchange(held.revoked, true)) revoked.emplace_back(index);
-    if (found != wanted.end()) wanted.erase(found);
+    // With another token it was taken away and given anew: what was not finished is the group's again.
+    if (is_kept) wanted.erase(found);
   }
   std::vector<wire::GroupHolding> granted;
   for (const auto& [index, token] : wanted) {
@@ -61,6 +61,7 @@ void Membership::answered(const Result<std::span<const uint8_t>>& reply) {
 }
 
 void Membership::leave() {
+  if (std::exchange(left_, true)) return;
   coordinator_->forget(std::exchange(request_, 0));
   *alive_ = false;
   if (!coordinator_->can_send()) return;
@@ -76,14 +77,14 @@ void Membership::leave() {
 
 void Membership::release(PartitionIndex partition) {
   const auto found = held_.find(partition.value);
-  if (found == held_.end() || !found->second.revoked) return;
+  if (left_ || found == held_.end() || !found->second.revoked) return;
   held_.erase(found);
   sync();
 }
 
 void Membership::fenced(PartitionIndex partition) {
   const auto found = held_.find(partition.value);
-  if (found == held_.end() || std::exchange(found->second.revoked, true)) return;
+  if (left_ || found == held_.end() || std::exchange(found->second.revoked, true)) return;
   owner_->assigned({}, {partition});
 }
 

@@ -71,6 +71,7 @@ class Membership {
   uint64_t serial_ = 0;
   uint64_t view_ = 0;
   uint64_t request_ = 0;  // the latest
+  bool left_ = false;
   std::shared_ptr<bool> alive_;
 };
 

@@ -64,15 +64,9 @@ void Subscription::on_up() {
   frame.full_data = options_.full_data;
   frame.oldest_if_dropped = options_.oldest_if_dropped;
   frame.batch_events = options_.batch_events;
-  for (auto& [index, progress] : partitions_) {
-    if (progress.failed || progress.ended) continue;
-    progress.next_arrival = progress.next_handed_over;
-    const uint64_t position = progress.next_handed_over ? progress.next_handed_over->value : progress.start;
-    const bool is_start = !progress.next_handed_over;
-    const wire::StartKind kind = is_start ? progress.start_kind : wire::StartKind::kPosition;
-    frame.starts.push_back({PartitionIndex(index), position, progress.token, kind});
-  }
+  frame.starts = wanted();
   if (frame.starts.empty()) return;
+  for (auto& [index, progress] : partitions_) progress.next_arrival = progress.next_handed_over;
   asked_ = true;
   line_.requests->add_for_session([&](uint64_t id) { return wire::make_subscribe(id, frame); },
                                   [this, alive = alive_](const Result<std::span<const uint8_t>>& reply) {
@@ -140,6 +134,17 @@ bool Subscription::remove(PartitionIndex partition) {
                                     [](const Result<std::span<const uint8_t>>& /*reply*/) {});
   }
   return std::any_of(partitions_.begin(), partitions_.end(), [](const auto& entry) { return !entry.second.failed; });
+}
+
+std::vector<wire::SubscribeFrame::Start> Subscription::wanted() const {
+  std::vector<wire::SubscribeFrame::Start> starts;
+  for (const auto& [index, progress] : partitions_) {
+    if (progress.failed || progress.ended) continue;
+    const bool is_start = !progress.next_handed_over;
+    starts.push_back({PartitionIndex(index), is_start ? progress.start : progress.next_handed_over->value,
+                      progress.token, is_start ? progress.start_kind : wire::StartKind::kPosition});
+  }
+  return starts;
 }
 
 void Subscription::note_taken(uint32_t window) {

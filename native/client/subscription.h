@@ -67,6 +67,8 @@ class Subscription {
 
   // Nothing more of this partition is wanted. False: there is no other.
   bool remove(PartitionIndex partition);
+  // What it still wants, to be asked for anew.
+  std::vector<wire::SubscribeFrame::Start> wanted() const;
   // The consumer took a delivery; send_credit() later tells the server of all of them.
   void note_taken(uint32_t window);
   void send_credit();

@@ -25,10 +25,10 @@ RecoveryReport make_report(const log::RecoveredLog& recovered, const std::string
   return report;
 }
 
-Result<StoredBatch> to_stored_batch(Result<log::StoredRecord> read) {
+Result<StoredBatch> to_stored_batch(const Result<log::StoredRecord>& read) {
   if (!read) return read.status();
   StoredBatch batch;
-  batch.buffer = std::move(read.value().buffer);
+  batch.buffer = read.value().buffer;
   batch.shape = read.value().header.shape;
   batch.head_crc = read.value().header.head_crc;
   batch.base_id = read.value().header.base_id;
@@ -244,8 +244,8 @@ void LogPartition::read_log(EventId id, ReadCallback done) {
   DIASPORA_CHECK(id < settled_id_);
   auto shared_done = std::make_shared<ReadCallback>(std::move(done));
   log_->read(id, [owner = owner_, alive = answers_.alive(), shared_done](Result<log::StoredRecord> read) {
-    owner->post([alive, shared_done, read = std::move(read)]() mutable {
-      if (*alive) (*shared_done)(to_stored_batch(std::move(read)));
+    owner->post([alive, shared_done, read = std::move(read)] {
+      if (*alive) (*shared_done)(to_stored_batch(read));
     });
   });
 }
@@ -284,7 +284,6 @@ void LogPartition::change_consumer(const std::string& consumer, const ConsumerCh
     answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
     return;
   }
-  if (change.fence > 0) cursors_.apply(consumer, {.fence = change.fence});
   cursor_store_->change({consumer, change, std::move(done)});
 }
 

@@ -153,7 +153,7 @@ class Partition {
   // effect); an id at or past next_id is OFFSET_OUT_OF_RANGE. Durable at the partition's level when answered.
   virtual void acknowledge(const std::string& consumer, EventId id, StatusCallback done) = 0;
 
-  // Sets what is kept for `consumer`, durable at the partition's level when answered; a fence holds at once.
+  // Sets what is kept for `consumer`, durable at the partition's level and visible when answered.
   // INVALID_NAME, RESOURCE_EXHAUSTED, OFFSET_OUT_OF_RANGE for a cursor past next_id.
   virtual void change_consumer(const std::string& consumer, const ConsumerChange& change, StatusCallback done) = 0;
 

@@ -183,7 +183,7 @@ TEST_P(ConsumerGroup, SeekGoesOnElsewhereAndGivesNothingOfBefore) {
   };
   EXPECT_EQ(next_id(), 0U);
   for (const uint64_t to : {uint64_t{500}, uint64_t{3}, uint64_t{990}, uint64_t{0}}) {
-    consumer.seek(PartitionIndex(0), to);
+    consumer.seek({PartitionIndex(0), to});
     EXPECT_EQ(next_id(), to);
   }
 }

@@ -1,6 +1,7 @@
 #include "server/group.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 namespace diaspora::server {
@@ -52,65 +53,81 @@ void Group::remove(const Uuid& member) {
   }
 }
 
-// Those with the fewest partitions first, the oldest members first among them.
-std::vector<Uuid> Group::by_load(const std::map<Uuid, size_t>& loads) const {
-  std::vector<Uuid> order;
-  for (const auto& [id, load] : loads) order.push_back(id);
-  std::sort(order.begin(), order.end(), [&](const Uuid& a, const Uuid& b) {
-    const size_t load_a = loads.at(a);
-    const size_t load_b = loads.at(b);
-    return load_a != load_b ? load_a < load_b : members_.at(a).number < members_.at(b).number;
-  });
-  return order;
+std::vector<uint32_t> Group::begin_plan() {
+  for (auto& [id, member] : members_) member.targets.clear();
+  std::vector<uint32_t> free;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    const auto planned = slot.target ? members_.find(*slot.target) : members_.end();
+    const auto owner = slot.owner ? members_.find(*slot.owner) : members_.end();
+    // What is on its way stays so: joining one after the other moves no more than joining at once.
+    if (planned != members_.end() && i < planned->second.partitions) {
+      planned->second.targets.push_back(i);
+    } else if (owner != members_.end() && i < owner->second.partitions) {
+      owner->second.targets.push_back(i);
+    } else {
+      free.push_back(i);
+    }
+  }
+  return free;
 }
 
-void Group::spread_free(Targets* targets, std::map<Uuid, size_t>* loads) const {
-  for (uint32_t i = 0; i < targets->size(); ++i) {
-    if ((*targets)[i]) continue;
-    for (const Uuid& id : by_load(*loads)) {
-      if (i >= members_.at(id).partitions) continue;
-      (*targets)[i] = id;
-      ++(*loads)[id];
-      break;
-    }
+void Group::give(ByLoad* by_load, ByLoad::iterator to, uint32_t partition) {
+  auto entry = by_load->extract(to);
+  Load& load = entry.value();
+  load.member->targets.push_back(partition);
+  load.partitions = load.member->targets.size();
+  by_load->insert(std::move(entry));
+}
+
+// To those who have the fewest, of those who know the partition.
+void Group::spread(ByLoad* by_load, const std::vector<uint32_t>& free) {
+  for (const uint32_t partition : free) {
+    const auto to = std::find_if(by_load->begin(), by_load->end(),
+                                 [&](const Load& load) { return partition < load.member->partitions; });
+    if (to != by_load->end()) give(by_load, to, partition);
   }
 }
 
-// Moves one partition to where there are at least two fewer. False: there is none.
-bool Group::level_once(Targets* targets, std::map<Uuid, size_t>* loads) const {
-  const std::vector<Uuid> order = by_load(*loads);
-  for (auto from = order.rbegin(); from != order.rend(); ++from) {
-    for (const Uuid& to : order) {
-      if (loads->at(to) + 2 > loads->at(*from)) break;
-      for (size_t i = targets->size(); i-- > 0;) {
-        if ((*targets)[i] != *from || i >= members_.at(to).partitions) continue;
-        (*targets)[i] = to;
-        --(*loads)[*from];
-        ++(*loads)[to];
-        return true;
-      }
+// From those who have the most to those who have at least two fewer.
+void Group::level(ByLoad* by_load) {
+  while (by_load->size() > 1) {
+    const auto to = by_load->begin();
+    const auto from = std::prev(by_load->end());
+    const uint32_t known = to->member->partitions;
+    Member& giver = *from->member;
+    if (to->partitions + 2 > from->partitions) return;
+    const auto last = std::find_if(giver.targets.rbegin(), giver.targets.rend(),
+                                   [&](uint32_t partition) { return partition < known; });
+    if (last == giver.targets.rend()) {
+      by_load->erase(to);  // it knows none of them
+      continue;
     }
+    const uint32_t partition = *last;
+    giver.targets.erase(std::next(last).base());
+    auto entry = by_load->extract(from);
+    entry.value().partitions = giver.targets.size();
+    by_load->insert(std::move(entry));
+    give(by_load, to, partition);
   }
-  return false;
 }
 
 void Group::balance(int64_t now_ms, bool may_grant) {
-  Targets targets(slots_.size());
-  std::map<Uuid, size_t> loads;
-  for (const auto& [id, member] : members_) loads[id] = 0;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    const std::optional<Uuid>& owner = slots_[i].owner;
-    if (!owner || i >= members_.at(*owner).partitions) continue;
-    targets[i] = owner;
-    ++loads[*owner];
+  const std::vector<uint32_t> free = begin_plan();
+  ByLoad by_load;
+  for (auto& [id, member] : members_) by_load.insert({member.targets.size(), member.number, &member});
+  spread(&by_load, free);
+  level(&by_load);
+  for (Slot& slot : slots_) slot.target.reset();
+  for (const auto& [id, member] : members_) {
+    for (const uint32_t partition : member.targets) slots_[partition].target = id;
   }
-  spread_free(&targets, &loads);
-  while (level_once(&targets, &loads)) {
-  }
+  apply_plan(now_ms, may_grant);
+}
+
+void Group::apply_plan(int64_t now_ms, bool may_grant) {
   std::set<Uuid> changed;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    Slot& slot = slots_[i];
-    slot.target = targets[i];
+  for (Slot& slot : slots_) {
     if (slot.owner && slot.owner != slot.target && slot.deadline_ms == 0) {
       slot.deadline_ms = now_ms + std::max<int64_t>(members_.at(*slot.owner).rebalance_timeout_ms, 1);
       changed.insert(*slot.owner);
@@ -140,6 +157,11 @@ std::optional<int64_t> Group::next_deadline_ms() const {
     if (slot.deadline_ms != 0 && (!next || slot.deadline_ms < *next)) next = slot.deadline_ms;
   }
   return next;
+}
+
+uint64_t Group::view_number(const Uuid& member) const {
+  const auto found = members_.find(member);
+  return found == members_.end() ? 0 : found->second.view;
 }
 
 wire::GroupView Group::view(const Uuid& member) const {

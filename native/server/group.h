@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -20,7 +22,7 @@ namespace diaspora::server {
 
 class Group {
  public:
-  // `generation`: the highest token that may have been given out before.
+  // `generation`: no token above it was given out before.
   Group(uint32_t partitions, uint64_t generation) : slots_(partitions), generation_(generation) {}
 
   // The topic has more partitions now.
@@ -29,7 +31,8 @@ class Group {
   // that it owned them; those that it holds and nobody owns are its own (this server has forgotten).
   void report(const wire::GroupSyncFrame& frame);
   void remove(const Uuid& member);
-  // Decides who should own what. Free partitions get their owners when `may_grant`.
+  // Decides who should own what. Free partitions get their owners when `may_grant`. Takes (partitions + members) *
+  // log(members) steps.
   void balance(int64_t now_ms, bool may_grant);
   // Takes away what was not given back in time. balance() follows.
   void expire(int64_t now_ms);
@@ -41,6 +44,7 @@ class Group {
   uint64_t generation() const { return generation_; }
   // What `member` should hold now; the number changes with it.
   wire::GroupView view(const Uuid& member) const;
+  uint64_t view_number(const Uuid& member) const;
 
  private:
   struct Member {
@@ -48,6 +52,7 @@ class Group {
     uint32_t partitions = 0;
     uint32_t rebalance_timeout_ms = 0;
     uint64_t view = 0;
+    std::vector<uint32_t> targets;  // while balance() decides: what it is to own
   };
   struct Slot {
     std::optional<Uuid> owner;
@@ -55,11 +60,24 @@ class Group {
     uint64_t token = 0;       // the latest
     int64_t deadline_ms = 0;  // for the owner to give it back; 0: it may keep it
   };
-  using Targets = std::vector<std::optional<Uuid>>;
+  // Members by the number of partitions that they are to own, the older first among equals.
+  struct Load {
+    size_t partitions = 0;
+    uint64_t number = 0;
+    Member* member = nullptr;
+    bool operator<(const Load& other) const {
+      return std::pair(partitions, number) < std::pair(other.partitions, other.number);
+    }
+  };
+  using ByLoad = std::set<Load>;
+
   void claim(const Uuid& member, std::span<const wire::GroupHolding> held);
-  void spread_free(Targets* targets, std::map<Uuid, size_t>* loads) const;
-  bool level_once(Targets* targets, std::map<Uuid, size_t>* loads) const;
-  std::vector<Uuid> by_load(const std::map<Uuid, size_t>& loads) const;
+  // The present plan, and who has nothing yet.
+  std::vector<uint32_t> begin_plan();
+  static void give(ByLoad* by_load, ByLoad::iterator to, uint32_t partition);
+  static void spread(ByLoad* by_load, const std::vector<uint32_t>& free);
+  static void level(ByLoad* by_load);
+  void apply_plan(int64_t now_ms, bool may_grant);
 
   std::vector<Slot> slots_;  // by partition
   std::map<Uuid, Member> members_;

@@ -17,12 +17,17 @@ constexpr uint64_t kTokenBlock = 1024;
 constexpr int64_t kStoreAgainMs = 1000;
 // Bounds on what one member may ask for.
 constexpr uint32_t kSessionTimeoutMsMax = 10 * 60 * 1000;
+constexpr uint32_t kRebalanceTimeoutMsMax = 60 * 60 * 1000;
 constexpr size_t kMembersMax = 4096;          // of a group
+constexpr size_t kSessionMembersMax = 4096;   // of a session: one for each of its subscriptions
 constexpr size_t kAllMembersMax = 64 * 1024;  // of all groups: about 30 MiB
+
+// Tokens of a group that this server begins to keep: milliseconds since 1970 and room for 65,536 in each.
+uint64_t first_token() { return token_of_time(wall_clock_ns() / 1'000'000); }
 
 }  // namespace
 
-GroupTable::GroupTable(Core* core) : core_(core), alive_(std::make_shared<bool>(true)) {}
+GroupTable::GroupTable(Core* core) : core_(core), started_ms_(monotonic_ms()), alive_(std::make_shared<bool>(true)) {}
 
 GroupTable::~GroupTable() {
   *alive_ = false;
@@ -37,25 +42,37 @@ Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& 
   auto found = entries_.find(key);
   if (found == entries_.end()) {
     const uint64_t generation = hosted.value()->partition->consumer(frame.consumer).generation;
-    found = entries_.try_emplace(key, partitions, generation).first;
-    // A member of before: this server was restarted, and others may be on their way.
-    if (!frame.held.empty()) found->second.hold_until_ms = monotonic_ms() + frame.session_timeout_ms;
+    found = entries_.try_emplace(key, partitions, std::max(generation, first_token())).first;
+    // There was a group before this server started, and members of it may be on their way. (An embedded server's were
+    // in its process.)
+    const bool is_restarted = !core_->options.listen_host.empty() && generation > 0;
+    const int64_t since = is_restarted ? started_ms_ : 0;
+    found->second.hold_until_ms = (frame.view != 0 ? monotonic_ms() : since) + frame.session_timeout_ms;
   }
   found->second.group.grow(partitions);
   return &found->second;
 }
 
-void GroupTable::sync(const void* session, const wire::GroupSyncFrame& frame, Answer answer) {
-  if (frame.leaving && !entries_.contains({frame.topic, frame.consumer})) return answer(wire::GroupView{});
-  const Key key{frame.topic, frame.consumer};
-  const auto known = entries_.find(key);
-  const bool is_new = known == entries_.end() || !known->second.members.contains(frame.member);
+Status GroupTable::may_join(const void* session, const wire::GroupSyncFrame& frame) const {
+  const auto known = entries_.find({frame.topic, frame.consumer});
+  if (known != entries_.end() && known->second.members.contains(frame.member)) return {};
   const size_t members = known == entries_.end() ? 0 : known->second.members.size();
-  if (is_new && !frame.leaving && (members >= kMembersMax || member_count_ >= kAllMembersMax)) {
-    return answer(Error{ErrorCode::k_RESOURCE_EXHAUSTED, "a consumer group has at most " + std::to_string(kMembersMax) +
-                                                             " members, all of a server together " +
-                                                             std::to_string(kAllMembersMax)});
-  }
+  const auto of_session = members_of_session_.find(session);
+  const size_t session_members = of_session == members_of_session_.end() ? 0 : of_session->second;
+  if (members < kMembersMax && session_members < kSessionMembersMax && member_count_ < kAllMembersMax) return {};
+  return {ErrorCode::k_RESOURCE_EXHAUSTED, "a consumer group has at most " + std::to_string(kMembersMax) +
+                                               " members, a session " + std::to_string(kSessionMembersMax) +
+                                               ", a server " + std::to_string(kAllMembersMax)};
+}
+
+void GroupTable::sync(const void* session, const wire::GroupSyncFrame& given, Answer answer) {
+  const Key key{given.topic, given.consumer};
+  if (given.leaving && !entries_.contains(key)) return answer(wire::GroupView{});
+  wire::GroupSyncFrame frame = given;
+  frame.session_timeout_ms = std::min(frame.session_timeout_ms, kSessionTimeoutMsMax);
+  frame.rebalance_timeout_ms = std::min(frame.rebalance_timeout_ms, kRebalanceTimeoutMsMax);
+  const Status may = may_join(session, frame);
+  if (!may && !frame.leaving) return answer(may.error());
   const Result<Entry*> entry = find_or_make(frame);
   if (!entry) return answer(entry.error());
   attend(entry.value(), session, frame, std::move(answer));
@@ -66,7 +83,12 @@ void GroupTable::sync(const void* session, const wire::GroupSyncFrame& frame, An
 void GroupTable::attend(Entry* entry, const void* session, const wire::GroupSyncFrame& frame, Answer given) {
   if (frame.leaving) {
     entry->group.remove(frame.member);
-    member_count_ -= entry->members.erase(frame.member);
+    const auto leaving = entry->members.find(frame.member);
+    if (leaving != entry->members.end()) {
+      move_to(nullptr, &leaving->second);
+      entry->members.erase(leaving);
+      --member_count_;
+    }
     return given(wire::GroupView{});
   }
   const auto [found, is_new] = entry->members.try_emplace(frame.member);
@@ -74,12 +96,21 @@ void GroupTable::attend(Entry* entry, const void* session, const wire::GroupSync
   Attendance& attendance = found->second;
   if (frame.serial < attendance.serial) return given(wire::GroupView{});  // the member has sent a newer one
   if (attendance.answer) std::exchange(attendance.answer, nullptr)(wire::GroupView{});
-  attendance.session = session;
+  move_to(session, &attendance);
   attendance.serial = frame.serial;
   attendance.known_view = frame.view;
   attendance.answer = std::move(given);
-  attendance.session_timeout_ms = std::min(frame.session_timeout_ms, kSessionTimeoutMsMax);
+  attendance.session_timeout_ms = frame.session_timeout_ms;
   entry->group.report(frame);
+}
+
+void GroupTable::move_to(const void* session, Attendance* attendance) {
+  if (attendance->session != nullptr) {
+    const auto count = members_of_session_.find(attendance->session);
+    if (--count->second == 0) members_of_session_.erase(count);
+  }
+  if (session != nullptr) ++members_of_session_[session];
+  attendance->session = session;
 }
 
 void GroupTable::answer(Entry* entry, const Uuid& member, Attendance* attendance) {
@@ -108,7 +139,7 @@ bool GroupTable::advance(const Key& key) {
   if (now >= entry.hold_until_ms) entry.hold_until_ms = 0;
   if (!store_generation(key, &entry)) return true;
   for (auto& [id, attendance] : entry.members) {
-    if (attendance.answer && attendance.known_view != entry.group.view(id).view) answer(&entry, id, &attendance);
+    if (attendance.answer && attendance.known_view != entry.group.view_number(id)) answer(&entry, id, &attendance);
   }
   return true;
 }
@@ -118,7 +149,10 @@ bool GroupTable::store_generation(const Key& key, Entry* entry) {
   if (entry->group.generation() <= entry->stored_generation) return true;
   if (entry->storing || entry->store_again_ms > monotonic_ms()) return false;
   const auto hosted = core_->topics->find(key.first, PartitionIndex(0));
-  if (!hosted) return false;  // closing: drop() follows
+  if (!hosted) {  // closing: drop() follows
+    entry->store_again_ms = monotonic_ms() + kStoreAgainMs;
+    return false;
+  }
   entry->storing = true;
   entry->store_again_ms = 0;
   const uint64_t generation = entry->group.generation() + kTokenBlock;
@@ -146,7 +180,7 @@ void GroupTable::session_ended(const void* session, bool left) {
   for (auto& [key, entry] : entries_) {
     for (auto& [id, attendance] : entry.members) {
       if (attendance.session != session) continue;
-      attendance.session = nullptr;
+      move_to(nullptr, &attendance);
       attendance.answer = nullptr;
       attendance.gone_until_ms = left ? now : now + attendance.session_timeout_ms;
       touched.push_back(key);
@@ -164,9 +198,10 @@ void GroupTable::drop(const Uuid& topic, const Error& reason) {
       ++entry;
       continue;
     }
-    const Entry dropped = std::move(entry->second);
+    Entry dropped = std::move(entry->second);
     entry = entries_.erase(entry);
     member_count_ -= dropped.members.size();
+    for (auto& [id, attendance] : dropped.members) move_to(nullptr, &attendance);
     for (const auto& [id, attendance] : dropped.members) {
       if (attendance.answer) attendance.answer(reason);
     }

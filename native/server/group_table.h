@@ -2,8 +2,9 @@
 //
 // A member is alive while its session is; when that ends without a goodbye it has session_timeout_ms to come back with
 // another. Tokens survive a restart of the server: what may have been given out is stored, in blocks, with the consumer
-// name at partition 0 before it is told to anybody. Members come back with what they hold, and for a while nobody else
-// is given what they have not said yet. Thread: the server's reactor. Owner: Core.
+// name at partition 0 before it is told to anybody; and they begin with the time, so that they rise also where that was
+// lost. Members come back with what they hold, and for a while nobody else is given what they have not said yet.
+// Thread: the server's reactor. Owner: Core.
 #pragma once
 
 #include <functional>
@@ -59,6 +60,9 @@ class GroupTable {
   Result<Entry*> find_or_make(const wire::GroupSyncFrame& frame);
   void attend(Entry* entry, const void* session, const wire::GroupSyncFrame& frame, Answer answer);
   void answer(Entry* entry, const Uuid& member, Attendance* attendance);
+  Status may_join(const void* session, const wire::GroupSyncFrame& frame) const;
+  // The member is reached by this session now; null: by none.
+  void move_to(const void* session, Attendance* attendance);
   // Everything that follows from a change or from time: false when the group is gone.
   bool advance(const Key& key);
   bool store_generation(const Key& key, Entry* entry);
@@ -70,6 +74,8 @@ class GroupTable {
   Core* core_;
   std::map<Key, Entry> entries_;
   size_t member_count_ = 0;
+  std::map<const void*, size_t> members_of_session_;
+  const int64_t started_ms_;
   Reactor::TimerId timer_ = 0;
   int64_t timer_ms_ = 0;
   std::shared_ptr<bool> alive_;

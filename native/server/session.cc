@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/limits.h"
@@ -46,6 +47,7 @@ struct Session::Subscribing {
   wire::SubscribeFrame frame;
   size_t left = 1;  // answers of partitions, and the function that asks them
   Status status;
+  std::set<PartitionIndex> withdrawn;  // no longer wanted
 };
 
 Session::Session(Core* core, int fd, std::string bind_address, Hooks hooks)
@@ -318,6 +320,10 @@ void Session::sync_group(uint64_t request, const wire::GroupSyncFrame& frame) {
 
 // Before a new owner of a partition is served the former ones are fenced off for good: a restarted server must know.
 void Session::subscribe(uint64_t request, const wire::SubscribeFrame& frame) {
+  if (subscriptions_.size() + subscribing_.size() >= kSubscriptionsMax) {
+    return reply(request, {ErrorCode::k_RESOURCE_EXHAUSTED,
+                           "a session may have " + std::to_string(kSubscriptionsMax) + " consumers"});
+  }
   const auto subscribing = std::make_shared<Subscribing>();
   subscribing->request = request;
   subscribing->frame = frame;
@@ -352,6 +358,8 @@ void Session::prepared(const std::shared_ptr<Subscribing>& subscribing, const St
   if (known == subscribing_.end() || known->second != subscribing || state_ != State::kOpen) return;  // answered
   subscribing_.erase(known);
   if (!subscribing->status.ok()) return reply(subscribing->request, subscribing->status);
+  std::erase_if(subscribing->frame.starts,
+                [&](const auto& start) { return subscribing->withdrawn.contains(start.partition); });
   const auto starts = finish_subscribe(subscribing->frame);
   if (!starts) return reply(subscribing->request, starts.status());
   control_->send(wire::make_subscribe_reply(subscribing->request, starts.value()));
@@ -364,15 +372,16 @@ void Session::unsubscribe(const wire::UnsubscribeFrame& frame) {
   subscriptions_.erase(frame.subscription);
   const auto subscribing = subscribing_.find(frame.subscription);
   if (subscribing == subscribing_.end()) return;
+  if (frame.partition) {
+    subscribing->second->withdrawn.insert(*frame.partition);
+    if (subscribing->second->withdrawn.size() < subscribing->second->frame.starts.size()) return;
+  }
   const uint64_t request = subscribing->second->request;
   subscribing_.erase(subscribing);
   reply(request, {ErrorCode::k_ABORTED, "the subscription was ended"});
 }
 
 Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const wire::SubscribeFrame& frame) {
-  if (subscriptions_.size() >= kSubscriptionsMax) {
-    return {ErrorCode::k_RESOURCE_EXHAUSTED, "a session may have " + std::to_string(kSubscriptionsMax) + " consumers"};
-  }
   Subscription::Options options;
   options.id = frame.subscription;
   options.consumer = frame.consumer;

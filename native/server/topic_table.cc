@@ -74,13 +74,28 @@ struct Gather {
 }  // namespace
 
 Status HostedPartition::check_token(const std::string& consumer, uint64_t token) const {
-  if (token == 0 || token >= partition->consumer(consumer).fence) return {};
+  const auto rising = fences.find(consumer);
+  const uint64_t fence = std::max(partition->consumer(consumer).fence, rising == fences.end() ? 0 : rising->second);
+  if (token == 0 || token >= fence) return {};
   return {ErrorCode::k_FENCED, "another member of consumer group '" + consumer + "' owns partition " +
                                    std::to_string(index.value) + " of topic '" + topic_name + "' now"};
 }
 
 void HostedPartition::raise_fence(const std::string& consumer, uint64_t token, partition::StatusCallback done) {
-  partition->change_consumer(consumer, {.fence = token}, std::move(done));
+  constexpr int64_t kClockMs = 24 * 60 * 60 * 1000;  // by which the clocks of two servers may differ
+  if (token > token_of_time(wall_clock_ns() / 1'000'000 + kClockMs)) {
+    return done({ErrorCode::k_INVALID_ARGUMENT, "no consumer group gives out the token " + std::to_string(token)});
+  }
+  uint64_t& fence = fences[consumer];
+  fence = std::max(fence, token);
+  // On a failure the fence stays: who has come with the token tries again.
+  partition->change_consumer(consumer, {.fence = token},
+                             [this, consumer, token, done = std::move(done)](Status status) {
+                               const auto rising = fences.find(consumer);
+                               if (status.ok() && rising != fences.end() && rising->second == token)
+                                 fences.erase(rising);
+                               done(std::move(status));
+                             });
   const std::vector<PartitionReader*> present = readers;
   for (PartitionReader* reader : present) {
     const bool is_former = reader->consumer() == consumer && reader->token() != 0 && reader->token() < token;

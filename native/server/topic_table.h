@@ -17,6 +17,9 @@
 
 namespace diaspora::server {
 
+// The first of the tokens that consumer groups give out at a time.
+inline uint64_t token_of_time(int64_t wall_clock_ms) { return static_cast<uint64_t>(wall_clock_ms) << 16; }
+
 // A subscription's place on a partition.
 class PartitionReader {
  public:
@@ -31,7 +34,8 @@ class PartitionReader {
 struct HostedPartition {
   // FENCED when `token` is of a former owner.
   Status check_token(const std::string& consumer, uint64_t token) const;
-  // The owner with `token` has come: the former ones get nothing more.
+  // The owner with `token` has come: the former ones get nothing more. Refused with INVALID_ARGUMENT when no group can
+  // have given it out.
   void raise_fence(const std::string& consumer, uint64_t token, partition::StatusCallback done);
 
   Uuid topic;
@@ -43,6 +47,8 @@ struct HostedPartition {
   int64_t retain_every_ms = 0;  // 0: nothing goes by age
   int64_t retain_at_ms = 0;     // monotonic
   std::vector<PartitionReader*> readers;
+  // Fences that are being stored: nobody may pass them, and nobody is served by them yet.
+  std::unordered_map<std::string, uint64_t> fences;
 };
 
 class TopicTable {

@@ -69,7 +69,7 @@ SubscribeFrame sample_subscribe() {
   frame.oldest_if_dropped = true;
   frame.batch_events = 100;
   frame.starts = {
-      {PartitionIndex(0), 17}, {PartitionIndex(3), kStartAtCursor}, {PartitionIndex(4), 99, StartKind::kTime}};
+      {PartitionIndex(0), 17}, {PartitionIndex(3), kStartAtCursor}, {PartitionIndex(4), 99, 5, StartKind::kTime}};
   return frame;
 }
 
