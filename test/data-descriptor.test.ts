@@ -1,70 +1,39 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
-import { DataDescriptor, type DataRange } from '../lib/index.js';
+import { DataDescriptor } from '../lib/index.js';
+import { Random, seed } from './support/random.js';
+import { compositions, describeView, randomView } from './support/views.js';
 
-/** The model: the selected bytes as a list of their positions. */
-type Model = number[];
+/** Longest list of positions: what views do shows on short ones. */
+const lengthMax = 300;
 
-function bytesOf(descriptor: DataDescriptor): Model {
+function positionsOf(descriptor: DataDescriptor): number[] {
   return descriptor.ranges().flatMap(([offset, size]) => Array.from({ length: size }, (_, i) => offset + i));
 }
 
-function modelStrided(model: Model, offset: number, count: number, block: number, gap: number): Model {
-  const result: Model = [];
-  for (let i = 0; i < count; i += 1) {
-    const from = offset + i * (block + gap);
-    result.push(...model.slice(from, from + block));
-  }
-  return result;
-}
-
-type Step = { apply: (descriptor: DataDescriptor) => DataDescriptor; model: (bytes: Model) => Model };
-
-const small = fc.nat({ max: 12 });
-const subView: fc.Arbitrary<Step> = fc.tuple(small, fc.nat({ max: 40 })).map(([offset, size]) => ({
-  apply: (d) => d.makeSubView(offset, size),
-  model: (bytes) => bytes.slice(offset, offset + size),
-}));
-const strided: fc.Arbitrary<Step> = fc.tuple(small, small, small, small).map(([offset, count, block, gap]) => {
-  const fits = (length: number): boolean => offset + count * (block + gap) - gap <= length;
-  return {
-    apply: (d) => (fits(d.size) ? d.makeStridedView(offset, count, block, gap) : d),
-    model: (bytes) => (fits(bytes.length) ? modelStrided(bytes, offset, count, block, gap) : bytes),
-  };
-});
-const unstructured: fc.Arbitrary<Step> = fc.array(fc.tuple(small, small), { maxLength: 5 }).map((pairs) => {
-  const ranges = (length: number): DataRange[] => {
-    const chosen: DataRange[] = [];
-    let at = 0;
-    for (const [skip, size] of pairs) {
-      if (at + skip + size > length) break;
-      chosen.push([at + skip, size]);
-      at += skip + size;
+test('views of views select the bytes that slicing a list of positions selects', (t) => {
+  const count = compositions(100_000);
+  const random = new Random(seed);
+  const whole = Uint32Array.from({ length: lengthMax }, (_, position) => position);
+  const levels = new Array<number>(6).fill(0);
+  let empty = 0;
+  for (let n = 0; n < count; n += 1) {
+    const length = random.below(random.pick([3, 20, 80, lengthMax + 1, lengthMax + 1]));
+    const { descriptor, selected, steps } = randomView(n, whole.slice(0, length), DataDescriptor.whole(length));
+    const what = (): string => describeView(n, length, steps);
+    assert.ok(descriptor.size === selected.length, what());
+    const positions = positionsOf(descriptor);
+    assert.ok(positions.length === selected.length && positions.every((at, i) => at === selected[i]), what());
+    const ranges = descriptor.ranges();
+    let end = -1;
+    for (const [offset, size] of ranges) {
+      assert.ok(offset > end && size > 0, `ranges are apart and not empty; ${what()}`);
+      end = offset + size;
     }
-    return chosen;
-  };
-  return {
-    apply: (d) => d.makeUnstructuredView(ranges(d.size)),
-    model: (bytes) => ranges(bytes.length).flatMap(([offset, size]) => bytes.slice(offset, offset + size)),
-  };
-});
-
-test('views of views select the bytes that slicing a list of positions selects', () => {
-  const steps = fc.array(fc.oneof(subView, strided, unstructured), { maxLength: 4 });
-  fc.assert(
-    fc.property(fc.nat({ max: 80 }), steps, (size, chain) => {
-      let descriptor = DataDescriptor.whole(size);
-      let model: Model = Array.from({ length: size }, (_, i) => i);
-      for (const step of chain) {
-        descriptor = step.apply(descriptor);
-        model = step.model(model);
-      }
-      assert.equal(descriptor.size, model.length);
-      assert.deepEqual(bytesOf(descriptor), model);
-    }),
-    { numRuns: 2000 },
-  );
+    levels[steps.length] = (levels[steps.length] as number) + 1;
+    if (selected.length === 0) empty += 1;
+  }
+  t.diagnostic(`${count} compositions, ${empty} of them empty; by levels ${levels.join(', ')}`);
 });
 
 test('ranges are ascending, apart from each other and not empty', () => {

@@ -2,6 +2,7 @@
  * Random JSON Schemas with values that fit them, and damaged bytes, for schema-codec.test.ts. Everything follows from
  * the seed.
  */
+import { Random } from '../support/random.js';
 
 /** A schema, and a source of values that it allows. */
 export interface Sample {
@@ -37,36 +38,7 @@ function objectOf(entries: readonly (readonly [string, unknown])[]): Record<stri
   return JSON.parse(`{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join()}}`);
 }
 
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    // Never 0, where the generator would stay.
-    this.#state = Math.imul(seed, 2_654_435_761) | 1;
-    for (let n = 0; n < 8; n++) this.#next();
-  }
-
-  /** A 32-bit xorshift. */
-  #next(): number {
-    this.#state ^= this.#state << 13;
-    this.#state ^= this.#state >>> 17;
-    this.#state ^= this.#state << 5;
-    return this.#state >>> 0;
-  }
-
-  /** An integer of 0 to `end` - 1. */
-  below(end: number): number {
-    return Math.floor((this.#next() / 2 ** 32) * end);
-  }
-
-  chance(probability: number): boolean {
-    return this.#next() / 2 ** 32 < probability;
-  }
-
-  pick<T>(choices: readonly T[]): T {
-    return choices[this.below(choices.length)]!;
-  }
-
+export class RandomSchemas extends Random {
   #times<T>(count: number, make: () => T): T[] {
     return Array.from({ length: count }, make);
   }
@@ -76,7 +48,7 @@ export class Random {
   }
 
   #number(): number {
-    return this.chance(0.5) ? this.#integer() : (this.#next() - 2 ** 31) / 1000 / 10 ** this.below(300);
+    return this.chance(0.5) ? this.#integer() : (this.next() - 2 ** 31) / 1000 / 10 ** this.below(300);
   }
 
   #text(): string {
@@ -203,7 +175,7 @@ export class Random {
     const entries = Object.entries(value).map(([name, inner]) => ({
       name,
       inner: this.shuffled(inner),
-      at: this.#next(),
+      at: this.next(),
     }));
     return objectOf(entries.sort((a, b) => a.at - b.at).map(({ name, inner }) => [name, inner]));
   }
@@ -220,8 +192,4 @@ export class Random {
     }
     return Uint8Array.from(copy);
   }
-}
-
-export function makeRandom(seed: number): Random {
-  return new Random(seed);
 }

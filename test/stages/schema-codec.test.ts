@@ -6,9 +6,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DiasporaError } from '../../lib/errors.js';
 import { type Codec, compileSchemaCodec } from '../../lib/stages/schema-codec.js';
-import { makeRandom, type Random } from './random-schemas.js';
+import { seed } from '../support/random.js';
+import { RandomSchemas } from './random-schemas.js';
 
-const seed = Number(process.env['DIASPORA_SEED'] ?? Date.now() % 1_000_000);
 const closed = { type: 'object', additionalProperties: false };
 
 const percent = { type: 'integer', minimum: 0, maximum: 99 };
@@ -504,10 +504,10 @@ test('the schema may change after compiling', () => {
 });
 
 /** Runs `count` cases, each from its own seed, and says which one failed. */
-function repeat(count: number, run: (random: Random) => void): void {
+function repeat(count: number, run: (random: RandomSchemas) => void): void {
   for (let n = 0; n < count; n++) {
     try {
-      run(makeRandom(seed * 10_007 + n));
+      run(new RandomSchemas(seed * 10_007 + n));
     } catch (error) {
       throw new Error(`case ${n} of seed ${seed}`, { cause: error });
     }
