@@ -37,13 +37,16 @@ export interface ConsumerOptions<T = unknown> {
   readonly name: string;
   /** Most events in one delivery. Default: adaptive, as many as fit. */
   readonly batchSize?: BatchSize | number;
-  /** Deliveries that the server may send ahead, 1 to 1024. Default: 2. */
+  /**
+   * Deliveries that the server may send ahead, 1 to 1024. A delivery is at most one stored batch, so events that were stored
+   * a few at a time are read faster with more. Default: 2.
+   */
   readonly maxNumBatches?: number;
   /** Memory for deliveries ahead, and for selected data ahead, bytes. Default: 64 MiB. */
   readonly windowBytes?: number;
   /** Default: none; no data is moved and `event.data` is undefined. */
   readonly dataSelector?: DataSelector<T>;
-  /** Indices of the partitions to read. Default: all. */
+  /** Indices of the partitions to read, whatever others read. Default: all, or those that the group gives this member. */
   readonly partitions?: readonly number[];
   /** One for all partitions, or one for each of `partitions`. Default: 'cursor'. */
   readonly from?: ConsumerStart | readonly ConsumerStart[];

@@ -64,7 +64,10 @@ export interface ConsumerParts {
 export class Consumer<T = unknown, D = Buffer | undefined>
   implements DeliverySink, EventOwner, AsyncIterable<Event<T, D>>
 {
-  /** Resolves when every server has answered; rejects with the error that pulls then have too. Need not be awaited. */
+  /**
+   * Resolves when every server has answered; the member of a group has those partitions then that are free for it. Rejects
+   * with the error that pulls then have too. Need not be awaited.
+   */
   readonly ready: Promise<void>;
   readonly #parts: ConsumerParts;
   readonly #native: NativeConsumer;
@@ -153,9 +156,9 @@ export class Consumer<T = unknown, D = Buffer | undefined>
    * The next event, of whichever partition has one. May be called several times ahead: the futures get events in call
    * order. A future whose wait(ms) ran out of time still waits: it gets the next event, so keep it.
    *
-   * Rejects with INVALID_STATE (not open), TOPIC_COMPLETE (see `completed`), with what made a partition or the consumer fail (CONNECTION_LOST,
-   * TOPIC_DELETED, OFFSET_OUT_OF_RANGE, CORRUPT_DATA, ...), or, for one event, with what its selector or allocator threw;
-   * that error has partition and eventId, and the next pull gives the next event.
+   * Rejects with INVALID_STATE (not open), TOPIC_COMPLETE (see `completed`), with what made a partition or the consumer
+   * fail (CONNECTION_LOST, TOPIC_DELETED, OFFSET_OUT_OF_RANGE, CORRUPT_DATA, ...), or, for one event, with what its
+   * selector or allocator threw; that error has partition and eventId, and the next pull gives the next event.
    */
   pull(): Future<Event<T, D>> {
     const completion = new Completion<Event>();

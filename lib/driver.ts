@@ -46,7 +46,10 @@ export interface CommonDriverOptions {
 /** Partitions inside this process; nothing to start. */
 export interface EmbeddedDriverOptions extends CommonDriverOptions {
   readonly driver?: 'embedded';
-  /** Directory for topics and events, or false for memory only. Default: './diaspora-data'. */
+  /**
+   * Directory for topics and events, or false for memory only. Drivers of one thread share it; for another thread or
+   * process it is DIRECTORY_LOCKED. Default: './diaspora-data'.
+   */
   readonly data?: string | false;
   /** Bound on the memory for events, bytes. Default: 1 GiB. */
   readonly memoryBytes?: number;

@@ -93,7 +93,8 @@ export class Event<T = unknown, D = Buffer | undefined> {
   /**
    * Everything in this partition up to and including this event is done for the consumer's name: a consumer that starts
    * with `from: 'cursor'` begins behind it. Durable when the future resolves. Acknowledgements are cumulative and
-   * coalesced: those made while one is under way go out as one.
+   * coalesced: those made while one is under way go out as one. Rejects with INVALID_STATE (the consumer is not open),
+   * FENCED (another member of its group owns the partition now, and gets the event again), TOPIC_DELETED, CONNECTION_LOST.
    */
   acknowledge(): Future<void> {
     return this.owner.acknowledge(this.partition, this.position);

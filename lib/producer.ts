@@ -189,7 +189,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
    *
    * The future rejects, and nothing is stored, with INVALID_METADATA, INVALID_DATA, INVALID_PARTITION, EVENT_TOO_LARGE,
    * QUEUE_FULL (retryable: wait for `ready`), INVALID_STATE (not open), or with what made its batch fail, for example
-   * CONNECTION_LOST, NO_SPACE, TOPIC_DELETED. With a thread pool also with TIMEOUT (stages that take too long), ABORTED
+   * CONNECTION_LOST, NO_SPACE, TOPIC_DELETED, TOPIC_COMPLETE. With a thread pool also with TIMEOUT (stages that take too long), ABORTED
    * and RESOURCE_EXHAUSTED (a stage that ends its worker, or exhausts the worker's memory).
    */
   push(metadata: In | string, data?: EventData, options?: PushOptions): Future<EventId> {

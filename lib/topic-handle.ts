@@ -195,7 +195,7 @@ export class TopicHandle<Out = unknown, In = Out> {
     return this.#parts.stages.configOf('serializer');
   }
 
-  /** Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_STATE. */
+  /** Makes a producer; any number of them may write at the same time. Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_STATE. */
   producer(options?: ProducerOptions): Producer<In> {
     const { connection, entry, stages, setup, requireOpen, adopt } = this.#parts;
     requireOpen();
@@ -228,6 +228,7 @@ export class TopicHandle<Out = unknown, In = Out> {
   }
 
   /**
+   * Makes a consumer. Those of one name share the partitions, unless `partitions`, `from` or `group: false` say otherwise.
    * Without a data selector no data is moved; `fullData` moves everything; with an allocator it goes into your memory.
    * Throws INVALID_ARGUMENT, INVALID_NAME, INVALID_PARTITION, INVALID_STATE.
    */

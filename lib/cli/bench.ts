@@ -3,7 +3,7 @@
  * several ranks: each tells its own figures. The project's own comparison with ceilings is `npm run bench` in its sources.
  */
 import { randomFillSync, randomUUID } from 'node:crypto';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { BatchSize } from '../batch-size.js';
 import type { Consumer } from '../consumer.js';
 import type { DriverCounters } from '../counters.js';
@@ -165,7 +165,11 @@ function addCommonOptions(command: Command): Command {
   return addConnectionOptions(command, parseCount)
     .argument('<topic>', 'a topic that exists')
     .option('-n, --events <n>', 'how many events', parsePositive, 1000)
-    .option('-b, --batch-size <n>', "events in a batch, or 'adaptive'", parseBatchSize, BatchSize.adaptive())
+    .addOption(
+      new Option('-b, --batch-size <n>', "events in a batch, or 'adaptive'")
+        .argParser(parseBatchSize)
+        .default(BatchSize.adaptive(), 'adaptive'),
+    )
     .option('--json', 'print one JSON object', false);
 }
 

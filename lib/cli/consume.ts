@@ -117,7 +117,7 @@ export function consumeCommand(): Command {
     )
     .option(
       '--name <consumer>',
-      'remember under this name what was consumed and go on behind it; several with one name share the partitions',
+      'remember under this name what was consumed and go on behind it; several with one name share the partitions, unless --from or --partition say what to read',
     )
     .option('--partition <n...>', 'only these partitions', parseEach)
     .option('--skip-dropped', 'go on at the oldest event kept where the next one was dropped (default: fail)', false)

@@ -39,7 +39,9 @@ Examples:
 
 function lagCommand(): Command {
   return addConnectionOptions(new Command('lag'), parseCount)
-    .description('Print how many events a consumer has to go, as one number.')
+    .description(
+      'Print how many events a consumer has to go, as one number: all, when nothing was acknowledged under its name.',
+    )
     .argument('<topic>')
     .argument('<consumer>')
     .addHelpText('after', '\nExample:\n  $ diaspora consumer lag scans analysis --group-file group.json')
@@ -98,5 +100,12 @@ export function consumerCommand(): Command {
     .addCommand(listCommand())
     .addCommand(lagCommand())
     .addCommand(resetCommand())
-    .addHelpText('after', '\nExample:\n  $ diaspora consumer list scans --group-file group.json');
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ diaspora consumer list scans --group-file group.json
+  $ diaspora consumer lag scans analysis --group-file group.json
+  $ diaspora consumer reset scans analysis --to beginning --group-file group.json`,
+    );
 }

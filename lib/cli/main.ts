@@ -47,7 +47,8 @@ Examples:
   $ diaspora produce scans *.tif
   $ diaspora consume scans --out ./received
 
-  $ echo '{"n":1}' | diaspora produce notes --data ./store    without a server`,
+  $ diaspora topic create notes --data ./store                without a server
+  $ echo '{"n":1}' | diaspora produce notes --data ./store`,
   );
 
 /** Usage errors throw instead of ending the process with 1, in every command. */

@@ -62,9 +62,10 @@ function createCommand(): Command {
     .argument('<topic>', 'its name: 1 to 256 bytes without / \\ : and control characters')
     .option('--partitions <n>', 'number of partitions', parsePositive, 1)
     .addOption(
-      new Option('--durability <when>', 'acknowledge events when they are in memory, at the OS, or synced')
-        .choices(['memory', 'os', 'sync'])
-        .default(undefined, 'sync; memory with --manager memory'),
+      new Option(
+        '--durability <when>',
+        'acknowledge events when they are in memory, at the OS, or synced (default: sync; memory with --manager memory)',
+      ).choices(['memory', 'os', 'sync']),
     )
     .addOption(new Option('--manager <kind>', 'what keeps the events').choices(['log', 'memory']).default('log'))
     .addOption(
