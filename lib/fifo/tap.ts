@@ -15,6 +15,8 @@ import type { LineFormat, TapCommand } from './control-line.js';
 import type { AttachmentContext } from './feed.js';
 import { type OutgoingLine, PipeWriter } from './pipe-writer.js';
 
+/** How often a consumer that has had all of a complete topic looks whether it was given more, milliseconds. */
+const completedMs = 1000;
 /** Pause before it is consumed again after an error that may pass, milliseconds. */
 const retryMs = 500;
 
@@ -72,8 +74,14 @@ class Tap {
     const consumer = this.#topic.consumer({ name: name ?? consumerNameOf(path), batchSize });
     this.#consumer = consumer;
     try {
-      for await (const { events } of consumer.batches({ signal })) {
-        await this.#writer.write(events.filter((event) => this.#isNew(event)).map((event) => this.#lineOf(event)));
+      while (!signal.aborted && consumer.state === 'open') {
+        for await (const { events } of consumer.batches({ signal })) {
+          await this.#writer.write(events.filter((event) => this.#isNew(event)).map((event) => this.#lineOf(event)));
+        }
+        // A complete topic: no event follows, unless the partitions of another of this name come here.
+        while (consumer.completed && !signal.aborted) {
+          await sleep(completedMs, undefined, { signal }).catch(() => undefined);
+        }
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -1,6 +1,7 @@
 // Consumer groups over client and server: shares, hand-over, fences, members that vanish, servers that restart.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@ namespace {
 
 using client::Client;
 using client::Consumer;
+using client::Producer;
 
 constexpr uint32_t kLongMs = 30000;
 
@@ -138,6 +140,113 @@ TEST_P(ConsumerGroup, AClientThatClosesTakesItsMembersWithIt) {
   open_consumer(member_options(1));
   client->close_and_wait();
   EXPECT_EQ(sink_->wait_owned(1, 4).size(), 4U);
+}
+
+// The first member is asked to give back while its own subscription is still being made: it loses those alone.
+TEST_P(ConsumerGroup, MembersThatComeAtOnceLeaveNoPartitionUnread) {
+  const std::string directory = make_directory();
+  start_servers(1, directory);
+  begin();
+  put_topic(4, wire::ManagerKind::kLog);
+  open_producer();
+  push_to_all(5);
+  for (uint32_t round = 0; round < 10; ++round) {
+    const uint32_t first = 10 * (round + 1);
+    std::vector<std::pair<uint64_t, std::shared_ptr<Consumer>>> members;
+    for (uint32_t i = 0; i < 3; ++i) {
+      Consumer::Options options = member_options(first + i);
+      options.name = "group" + std::to_string(round);
+      members.emplace_back(next_request_, client_->open_consumer(next_request_, options));
+      ++next_request_;
+    }
+    std::map<uint32_t, std::set<uint64_t>> seen;
+    size_t total = 0;
+    for (int idle = 0; total < 20 && idle < 1500;) {
+      bool any = false;
+      for (uint32_t i = 0; i < 3; ++i) {
+        for (const PartitionIndex partition : sink_->take_revoked_now(first + i)) members[i].second->release(partition);
+        while (const auto delivery = members[i].second->take()) {
+          any = true;
+          std::vector<SeenEvent> events;
+          append_events(*delivery, &events);
+          for (const SeenEvent& event : events)
+            total += seen[delivery->partition.value].insert(event.id).second ? 1 : 0;
+        }
+      }
+      if (any) continue;
+      ++idle;
+      sink_->wait_for_change();
+    }
+    ASSERT_EQ(total, 20U) << "round " << round;
+    for (const auto& [request, consumer] : members) {
+      EXPECT_TRUE(sink_->wait_request(request).ok());
+      consumer->destroy();
+    }
+  }
+}
+
+// Another client of the process closes in the middle of a transfer: the connection that they share is made anew.
+TEST_P(ConsumerGroup, ARestartOfTheSharedConnectionChangesNothing) {
+  begin();
+  put_topic(2);
+  Consumer& member = open_consumer(member_options(1));
+  sink_->wait_owned(1, 2);
+  const auto data = std::make_shared<std::string>(pattern(1 << 20, 5));
+  for (int round = 0; round < 3; ++round) {
+    const auto sink = std::make_shared<TestSink>();
+    const std::shared_ptr<Client> other = open_another(sink);
+    const std::shared_ptr<Producer> producer = open_producer_of(*other);
+    for (int i = 0; i < 20; ++i) ASSERT_EQ(push(*producer, 0, "x", {segment_of(*data, data)}).code, ErrorCode::kOk);
+    static_cast<void>(producer->seal(PartitionIndex(0)));
+    other->close_and_wait();
+  }
+  open_producer();
+  ASSERT_EQ(push(*producer_, 1, "last").code, ErrorCode::kOk);
+  flush();
+  for (bool found = false; !found;) {
+    const auto delivery = member.take();
+    if (!delivery) {
+      sink_->wait_for_change();
+      continue;
+    }
+    found = delivery->partition == PartitionIndex(1);
+  }
+  EXPECT_EQ(sink_->wait_owned(1, 2).size(), 2U);
+  EXPECT_TRUE(sink_->take_revoked_now(1).empty());
+}
+
+// A disk that was exchanged, or a power cut: the coordinator knows of no token, the owner of partition 1 of a high one.
+TEST_P(ConsumerGroup, AGroupGoesOnWhereTheRecordOfItsTokensWasLost) {
+  start_servers(2);
+  begin();
+  put_topic(2);
+  Consumer& first = open_consumer(member_options(1));
+  sink_->wait_owned(1, 2);
+  first.destroy();
+  consumers_.clear();
+  // The memory of server 0, with its partition, is gone; server 1 has kept its fence.
+  client_->topic_remove(next_request_, 0, topic_.uuid);
+  ASSERT_TRUE(sink_->wait_request(next_request_++).ok());
+  client_->topic_put(next_request_, 0, topic_);
+  ASSERT_TRUE(sink_->wait_request(next_request_++).ok());
+  open_consumer(member_options(2));
+  EXPECT_EQ(sink_->wait_owned(2, 2).size(), 2U);
+  open_producer();
+  push_to_all(3);
+  EXPECT_EQ(take_events(*consumers_.back(), 6).size(), 2U);
+  EXPECT_TRUE(sink_->take_revoked_now(2).empty());
+}
+
+TEST_P(ConsumerGroup, ATokenThatNoGroupCanHaveGivenOutIsRefused) {
+  begin();
+  put_topic(1);
+  Consumer::Options liar = consumer_options(false);
+  liar.starts = {{PartitionIndex(0), wire::kStartAtCursor, ~uint64_t{0}}};
+  const uint64_t request = next_request_++;
+  consumers_.push_back(client_->open_consumer(request, liar));
+  EXPECT_EQ(sink_->wait_request(request).status().code(), ErrorCode::k_INVALID_ARGUMENT);
+  open_consumer(member_options(1));
+  EXPECT_EQ(sink_->wait_owned(1, 1).size(), 1U);
 }
 
 TEST_P(ConsumerGroup, TokensAndFencesOutliveTheServer) {

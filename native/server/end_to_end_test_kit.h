@@ -115,6 +115,10 @@ class TestSink final : public client::CompletionSink {
     const std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(revoked_[consumer], {});
   }
+  std::set<PartitionIndex> take_revoked_now(uint32_t consumer) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(revoked_[consumer], {});
+  }
   size_t batch_count() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return batches_.size();

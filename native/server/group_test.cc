@@ -225,6 +225,41 @@ TEST_F(GroupTest, ATokenThatWasNeverGivenOutProvesNothing) {
   for (const wire::GroupHolding& holding : group_.view(liar.id()).partitions) EXPECT_LE(holding.token, 8U);
 }
 
+// Each newcomer moves what it gets, and nothing that was to move already.
+TEST_F(GroupTest, JoiningOneByOneMovesNoMoreThanJoiningAtOnce) {
+  join();
+  for (uint8_t i = 0; i < 3; ++i) {
+    members_.emplace_back(static_cast<uint8_t>(members_.size() + 1), 8);
+    members_.back().report(&group_);
+    settle(false);
+  }
+  size_t revoked = 0;
+  for (const TestMember& member : members_) revoked += member.held().size() - member.owned().size();
+  EXPECT_EQ(revoked, 6U) << "the first keeps two of eight";
+}
+
+// The server's only thread does this for every join: a hundred thousand steps, not ten million.
+TEST_F(GroupTest, ManyMembersOfManyPartitionsSettle) {
+  constexpr uint32_t kPartitions = 1024;
+  group_ = Group(kPartitions, 0);
+  for (int i = 0; i < 255; ++i) {
+    members_.emplace_back(static_cast<uint8_t>(i + 1), kPartitions);
+    members_.back().report(&group_);
+    group_.balance(now_ms_, true);
+  }
+  settle();
+  expect_even(kPartitions);
+}
+
+TEST_F(GroupTest, MembersThatKnowNoPartitionsDoNotStopTheOthers) {
+  join(0);
+  join(8);
+  join(4);
+  EXPECT_TRUE(members_[0].owned().empty());
+  EXPECT_EQ(members_[1].owned().size(), 4U);
+  EXPECT_EQ(members_[2].owned(), (std::set<uint32_t>{0, 1, 2, 3}));
+}
+
 TEST_F(GroupTest, NewPartitionsGoToMembersThatKnowThem) {
   join(8);
   group_.grow(12);

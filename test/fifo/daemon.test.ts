@@ -300,6 +300,25 @@ test('what no reader has taken comes again after a stop, and nothing else', watc
   reader.close();
 });
 
+test('a complete topic is read to its end by one consumer, which then waits', watchdog, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const { driver, topic } = await openTopic(t);
+  const pipe = join(directory, 'out');
+  await pushAll(topic, range(0, 5));
+  await driver.completeTopic('notes');
+  const daemon = await startDaemon(t, driver, directory, ['out <- notes']);
+  const reader = new Reader(pipe);
+  assert.deepEqual((await reader.lines(5)).map(Number), range(0, 5));
+  // Acknowledged while the daemon runs, by the consumer that read them: none was made in its place.
+  await until(async () => ((await topic.consumers(consumerNameOf(pipe)))[0]?.lag === 0n ? true : undefined));
+  await daemon.stop();
+  assert.deepEqual(
+    daemon.told.filter((text) => /failed|again/.test(text)),
+    [],
+  );
+  reader.close();
+});
+
 test('a reader that does not read stops the consumption; what is in its pipe is still its own', watchdog, async (t) => {
   const directory = await temporaryDirectory(t);
   const { driver, topic } = await openTopic(t);
