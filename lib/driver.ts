@@ -69,7 +69,8 @@ export interface FabricDriverOptions extends CommonDriverOptions {
   readonly minServers?: number;
   /**
    * libfabric provider: 'tcp', 'shm', 'verbs', 'cxi', 'efa' or an exact name, or several with commas. Default: 'auto',
-   * the fastest that both sides share. One that does not come up is given up for the next, with a line in the log.
+   * the fastest that both sides share, but for shm, which both must name: a client that is killed can stop a server over it.
+   * One that does not come up is given up for the next, with a line in the log.
    */
   readonly provider?: string;
   /**

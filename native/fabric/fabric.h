@@ -34,7 +34,7 @@ struct ProviderInfo {
   bool domain_per_session = false;
   // An adapter pins what is registered: some 100 us a MiB.
   bool registration_is_costly = false;
-  int preference = 0;  // `auto` takes the highest one shared: cxi, efa, verbs, shm, xnet, tcp;ofi_rxm, local
+  int preference = 0;  // `auto` takes the highest one shared: cxi, efa, verbs, xnet, tcp;ofi_rxm, local (not shm)
 };
 
 enum class Access {

@@ -14,7 +14,8 @@ import { temporaryDirectory } from '../support/temporary.js';
 const events = 100;
 const dataBytes = 2 ** 20;
 
-for (const kind of ['tcp', 'shm'] as const) {
+// Not over shm: libfabric keeps a lock in the memory of the one that is killed, see native/fabric/ofi_policy.cc.
+for (const kind of ['tcp'] as const) {
   test(`${kind}: consumers killed in the middle of deliveries disturb nobody, and the next of the name gets all`, {
     timeout: 600_000,
   }, async (t) => {
