@@ -303,19 +303,27 @@ test('what no reader has taken comes again after a stop, and nothing else', watc
 test('a complete topic is read to its end by one consumer, which then waits', watchdog, async (t) => {
   const directory = await temporaryDirectory(t);
   const { driver, topic } = await openTopic(t);
-  const pipe = join(directory, 'out');
   await pushAll(topic, range(0, 5));
   await driver.completeTopic('notes');
+  let consumers = 0;
+  const openTopicOf = driver.openTopic.bind(driver) as (name: string) => Promise<TopicHandle>;
+  t.mock.method(driver, 'openTopic', async (name: string) => {
+    const opened = await openTopicOf(name);
+    const consumerOf = opened.consumer.bind(opened) as TopicHandle['consumer'];
+    t.mock.method(opened, 'consumer', (options: { name: string }) => {
+      consumers += 1;
+      return consumerOf(options);
+    });
+    return opened;
+  });
   const daemon = await startDaemon(t, driver, directory, ['out <- notes']);
+  const pipe = join(directory, 'out');
   const reader = new Reader(pipe);
   assert.deepEqual((await reader.lines(5)).map(Number), range(0, 5));
-  // Acknowledged while the daemon runs, by the consumer that read them: none was made in its place.
-  await until(async () => ((await topic.consumers(consumerNameOf(pipe)))[0]?.lag === 0n ? true : undefined));
+  await sleep(200);
   await daemon.stop();
-  assert.deepEqual(
-    daemon.told.filter((text) => /failed|again/.test(text)),
-    [],
-  );
+  assert.equal(consumers, 1);
+  assert.equal((await topic.consumers(consumerNameOf(pipe)))[0]?.lag, 0n);
   reader.close();
 });
 
