@@ -13,7 +13,7 @@ await runMain(() => {
     }
   }
   setUp({ tests: true });
-  buildNative('build-clang', { CMAKE_CXX_COMPILER: 'clang++-19', CMAKE_BUILD_TYPE: 'RelWithDebInfo' });
+  buildNative('build-clang', { CMAKE_CXX_COMPILER: 'clang++-19', CMAKE_BUILD_TYPE: 'Debug' });
   const { variables } = JSON.parse(readFileSync(join(root, 'native/sources.gypi'), 'utf8'));
   const all = [...variables.core_sources, ...variables.addon_sources];
   const files = process.argv.length > 2 ? process.argv.slice(2) : all;
