@@ -87,7 +87,8 @@ export class Acknowledger {
         rounds.stored = Math.max(rounds.stored, round.id);
         round.completion.resolve();
       } else {
-        this.#failure ??= error;
+        // Whose partition is another's now has been told; nothing of it is left to do here.
+        if (error.code !== 'FENCED') this.#failure ??= error;
         round.completion.reject(error);
       }
       this.#start(partition, rounds);

@@ -236,9 +236,9 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /**
    * Goes on at another place of a partition: `'cursor'`, `'beginning'`, `'end'`, a time or an event id; all events of it
-   * that were not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is: acknowledge
-   * moves it forward only (`topic.resetConsumer` sets it back). Throws INVALID_PARTITION for one that is not among
-   * `partitions`, INVALID_ARGUMENT, INVALID_STATE.
+   * that were not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is:
+   * acknowledge moves it forward only (`topic.resetConsumer` sets it back). Throws INVALID_PARTITION for one that is not
+   * among `partitions`, INVALID_ARGUMENT, INVALID_STATE.
    */
   seek(partition: number, to: ConsumerStart): void {
     if (this.#state !== 'open') throw this.#error('INVALID_STATE', `the consumer is ${this.#state}`);
@@ -255,7 +255,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /**
    * Waits for the acknowledgements under way, then closes; pulls that wait reject with ABORTED, iterations end. Rejects
-   * when an acknowledgement has failed; the consumer is closed all the same. Idempotent.
+   * when an acknowledgement has failed, but for FENCED; the consumer is closed all the same. Idempotent.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
