@@ -74,6 +74,7 @@
       "native/session/link.cc",
       "native/wire/batch_body.cc",
       "native/wire/control.cc",
+      "native/wire/control_encode.cc",
       "native/wire/log_record.cc",
       "native/wire/message.cc"
     ],

@@ -52,8 +52,9 @@ ProviderPolicy shm(uint32_t library_version) {
   policy.preference = 60;
   policy.same_host_only = true;
   // Only by name. Whoever posts to a peer takes a spin lock in the peer's shared memory, which a process that is killed
-  // at the wrong moment leaves locked: a server that posts to it then spins for ever (1.17: about one in thirty consumers
-  // that were killed in the middle of deliveries; 2.x has locks there too). A dead client must not stop the others.
+  // at the wrong moment leaves locked: a server that posts to it then spins for ever (1.17: about one in thirty
+  // consumers that were killed in the middle of deliveries; 2.x has locks there too). A dead client must not stop the
+  // others.
   policy.automatic = false;
   policy.leaves_files = true;
   // 1.x copies through shared memory instead, at half the speed; 2.x stalls.

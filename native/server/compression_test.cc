@@ -116,12 +116,7 @@ TEST_P(CompressedMetadata, IsStoredCompressedAndSurvivesARestart) {
   put_topic(1, wire::ManagerKind::kLog);
   open_compressing_producer(1000);
   produce(20000, 0);
-  producer_.reset();
-  client_->close_and_wait();
-  servers_.clear();
-  servers_.push_back(make_server(directory));
-  sink_ = std::make_shared<TestSink>();
-  ASSERT_TRUE(open_client().ok());
+  restart(directory);
   Consumer::Options options = consumer_options(false);
   expect_events(options, 0, 20000, 0);
   options.starts[0].position = 12345;

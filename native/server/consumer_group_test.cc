@@ -259,12 +259,7 @@ TEST_P(ConsumerGroup, TokensAndFencesOutliveTheServer) {
     sink_->wait_owned(id, 1);
     owner.destroy();
   }
-  consumers_.clear();
-  client_->close_and_wait();
-  servers_.clear();
-  servers_.push_back(make_server(directory));
-  sink_ = std::make_shared<TestSink>();
-  ASSERT_TRUE(open_client().ok());
+  restart(directory);
   // Nobody else has come back; the first owner's token is refused all the same.
   Consumer::Options zombie = consumer_options(false);
   zombie.starts = {{PartitionIndex(0), wire::kStartAtCursor, 1}};

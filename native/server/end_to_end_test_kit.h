@@ -258,6 +258,16 @@ class EndToEnd : public ::testing::TestWithParam<std::string> {
     client_ = client::open_client(1, std::move(options), sink_);
     return sink_->wait_request(1).status();
   }
+  // The client leaves, the server begins again on its directory, and a new client meets it.
+  void restart(const std::string& directory) {
+    consumers_.clear();
+    producer_.reset();
+    client_->close_and_wait();
+    servers_.clear();
+    servers_.push_back(make_server(directory));
+    sink_ = std::make_shared<TestSink>();
+    ASSERT_TRUE(open_client().ok());
+  }
   // A client of its own, on the first server; the request that opens it is 1.
   std::shared_ptr<Client> open_another(const std::shared_ptr<TestSink>& sink) const {
     ClientOptions options;

@@ -232,13 +232,30 @@ void Session::on_request(const wire::FrameHeader& header, std::span<const uint8_
 }
 
 Result<std::vector<uint8_t>> Session::request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload) {
+  switch (header.type) {
+    case wire::FrameType::kTopicPut:
+    case wire::FrameType::kTopicRemove:
+    case wire::FrameType::kTopicList:
+    case wire::FrameType::kTopicStatus:
+    case wire::FrameType::kTopicCursors:
+      return topic_reply(header, payload);
+    default:
+      break;
+  }
+  const Status status = consumer_request(header, payload);
+  if (!status) return status;
+  const bool is_done = header.type == wire::FrameType::kUnsubscribe;
+  return is_done ? wire::make_frame(wire::FrameType::kReply, header.request_id) : std::vector<uint8_t>{};
+}
+
+Result<std::vector<uint8_t>> Session::topic_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload) {
   const uint64_t request = header.request_id;
-  Status status;
   switch (header.type) {
     case wire::FrameType::kTopicPut: {
       const auto record = wire::decode_topic_record(payload);
-      status = record ? core_->topics->put(record.value()) : record.status();
-      break;
+      const Status status = record ? core_->topics->put(record.value()) : record.status();
+      if (!status) return status;
+      return wire::make_frame(wire::FrameType::kReply, request);
     }
     case wire::FrameType::kTopicRemove: {
       const auto topic = wire::decode_topic_uuid(payload);
@@ -258,50 +275,54 @@ Result<std::vector<uint8_t>> Session::request_reply(const wire::FrameHeader& hea
       if (!rows) return rows.error();
       return wire::make_topic_status_reply(request, rows.value());
     }
-    case wire::FrameType::kTopicCursors: {
+    default: {
       const auto frame = wire::decode_topic_cursors(payload);
       if (!frame) return frame.error();
       const auto rows = core_->topics->cursors(frame.value().topic, frame.value().consumer);
       if (!rows) return rows.error();
       return wire::make_topic_cursors_reply(request, rows.value());
     }
+  }
+}
+
+// All but the end of a subscription are answered later.
+Status Session::consumer_request(const wire::FrameHeader& header, std::span<const uint8_t> payload) {
+  const uint64_t request = header.request_id;
+  switch (header.type) {
     case wire::FrameType::kSubscribe: {
       const auto frame = wire::decode_subscribe(payload);
-      if (!frame) return frame.error();
-      subscribe(request, frame.value());
-      return std::vector<uint8_t>{};
+      if (frame) subscribe(request, frame.value());
+      return frame.status();
     }
     case wire::FrameType::kUnsubscribe: {
       const auto frame = wire::decode_unsubscribe(payload);
-      if (!frame) return frame.error();
-      unsubscribe(frame.value());
-      break;
+      if (frame) unsubscribe(frame.value());
+      return frame.status();
     }
     case wire::FrameType::kAcknowledge: {
       const auto frame = wire::decode_acknowledge(payload);
-      if (!frame) return frame.error();
-      acknowledge(request, frame.value());
-      return std::vector<uint8_t>{};
+      if (frame) acknowledge(request, frame.value());
+      return frame.status();
     }
     case wire::FrameType::kCursorSet: {
       const auto frame = wire::decode_cursor_set(payload);
-      if (!frame) return frame.error();
-      core_->topics->set_cursor(frame.value(), [this, alive = alive_, request](const Status& done) {
-        if (*alive) reply(request, done);
-      });
-      return std::vector<uint8_t>{};
+      if (frame) set_cursor(request, frame.value());
+      return frame.status();
     }
     case wire::FrameType::kGroupSync: {
       const auto frame = wire::decode_group_sync(payload);
-      if (!frame) return frame.error();
-      sync_group(request, frame.value());
-      return std::vector<uint8_t>{};
+      if (frame) sync_group(request, frame.value());
+      return frame.status();
     }
     default:
-      status = {ErrorCode::k_PROTOCOL, "unknown request " + std::to_string(static_cast<int>(header.type))};
+      return {ErrorCode::k_PROTOCOL, "unknown request " + std::to_string(static_cast<int>(header.type))};
   }
-  if (!status) return status;
-  return wire::make_frame(wire::FrameType::kReply, request);
+}
+
+void Session::set_cursor(uint64_t request, const wire::CursorSetFrame& frame) {
+  core_->topics->set_cursor(frame, [this, alive = alive_, request](const Status& status) {
+    if (*alive) reply(request, status);
+  });
 }
 
 void Session::remove_topic(uint64_t request, const Uuid& topic) {

@@ -54,6 +54,9 @@ class Session {
   Result<fabric::ProviderInfo> choose_provider(const wire::HelloFrame& hello);
   void on_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
   Result<std::vector<uint8_t>> request_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
+  Result<std::vector<uint8_t>> topic_reply(const wire::FrameHeader& header, std::span<const uint8_t> payload);
+  Status consumer_request(const wire::FrameHeader& header, std::span<const uint8_t> payload);
+  void set_cursor(uint64_t request, const wire::CursorSetFrame& frame);
   void subscribe(uint64_t request, const wire::SubscribeFrame& frame);
   void prepared(const std::shared_ptr<Subscribing>& subscribing, const Status& status);
   Result<std::vector<wire::SubscribeFrame::Start>> finish_subscribe(const wire::SubscribeFrame& frame);
