@@ -45,7 +45,9 @@ Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& 
     found = entries_.try_emplace(key, partitions, std::max(generation, first_token())).first;
     // There was a group before this server started, and members of it may be on their way. (An embedded server's were
     // in its process.)
-    const bool is_restarted = !core_->options.listen_host.empty() && generation > 0;
+    const bool is_early = monotonic_ms() - started_ms_ < kSessionTimeoutMsMax;
+    const bool is_first = is_early && known_.insert(key).second;
+    const bool is_restarted = is_first && !core_->options.listen_host.empty() && generation > 0;
     const int64_t since = is_restarted ? started_ms_ : 0;
     found->second.hold_until_ms = (frame.view != 0 ? monotonic_ms() : since) + frame.session_timeout_ms;
   }

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -76,6 +77,7 @@ class GroupTable {
   size_t member_count_ = 0;
   std::map<const void*, size_t> members_of_session_;
   const int64_t started_ms_;
+  std::set<Key> known_;  // seen since the start, while that matters
   Reactor::TimerId timer_ = 0;
   int64_t timer_ms_ = 0;
   std::shared_ptr<bool> alive_;
