@@ -13,6 +13,9 @@ function outsideProviders({ providers }: FabricInfo): ProviderInfo[] {
   return providers.filter(({ family }) => family !== 'local');
 }
 
+/** Left out by `auto`: see `provider` in DriverOptions. */
+const byNameOnly = 'shm';
+
 function providerLine({ name, version, messageBytesMax, hasWaitFd, sameHostOnly }: ProviderInfo): string {
   const wait = hasWaitFd ? 'sleeps on a descriptor' : 'woken by a doorbell';
   const reach = sameHostOnly ? 'same host only' : 'any host';
@@ -36,12 +39,14 @@ async function showInfo(options: InfoOptions): Promise<void> {
     await printLine(JSON.stringify(info));
     return;
   }
+  const named = options.provider === 'auto' ? outsideProviders(await fabricInfo(byNameOnly)) : [];
   const { library } = info;
   const found = 'path' in library ? `${library.version}, ${library.path}` : `not usable: ${library.message}`;
   const lines = [
     `libfabric        ${found}`,
     'providers, best first:',
     ...outsideProviders(info).map(providerLine),
+    ...named.map((provider) => `${providerLine(provider)}, only by name`),
     ...choiceLines(info, options.provider),
     `limits           metadata of an event 1 MiB, data of a batch 1 GiB, partitions of a topic 1024`,
   ];

@@ -40,7 +40,7 @@ export function serverPlace(kind: Kind): { listen?: string; insecure?: boolean }
 
 /** The exact name of the provider of a family here: native tcp is 'net' in libfabric 1.17 and 'tcp' from 1.18. */
 export async function providerName(kind: Kind): Promise<string> {
-  const { library, providers } = await fabricInfo();
+  const { library, providers } = await fabricInfo(kind);
   const family = kind === 'tcp' ? 'xnet' : kind;
   const found = providers.find((provider) => provider.family.startsWith(family));
   if (found === undefined) throw new Error(`no ${kind} provider here: ${JSON.stringify({ library, providers })}`);
