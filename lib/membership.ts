@@ -25,8 +25,8 @@ export class Membership {
   /** Partitions to be given back, whose user is not done. */
   readonly #revoked = new Set<number>();
   /** Per partition: the last id handed out, and the last one that was acknowledged. */
-  readonly #handedOut = new Map<number, number>();
-  readonly #acknowledged = new Map<number, number>();
+  readonly #handedOut: (number | undefined)[] = [];
+  readonly #acknowledged: (number | undefined)[] = [];
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -37,17 +37,12 @@ export class Membership {
     return [...this.#owned].sort((a, b) => a - b);
   }
 
-  owns(partition: number): boolean {
-    return this.#owned.has(partition);
-  }
-
   handedOut(partition: number, id: number): void {
-    this.#handedOut.set(partition, id);
+    this.#handedOut[partition] = id;
   }
 
   acknowledged(partition: number, id: number): void {
-    const known = this.#acknowledged.get(partition);
-    if (known === undefined || known < id) this.#acknowledged.set(partition, id);
+    this.#acknowledged[partition] = Math.max(this.#acknowledged[partition] ?? -1, id);
     if (this.#revoked.has(partition) && this.#isDone(partition)) this.#finish([partition]);
   }
 
@@ -66,8 +61,8 @@ export class Membership {
       this.#owned.add(partition);
       // Taken away while its user was at work, and given anew.
       this.#revoked.delete(partition);
-      this.#handedOut.delete(partition);
-      this.#acknowledged.delete(partition);
+      this.#handedOut[partition] = undefined;
+      this.#acknowledged[partition] = undefined;
     }
     const { onAssign } = this.#parts.settings;
     if (granted.length > 0 && onAssign !== undefined) this.#call(() => onAssign([...granted]));
@@ -76,8 +71,8 @@ export class Membership {
   }
 
   #isDone(partition: number): boolean {
-    const last = this.#handedOut.get(partition);
-    return last === undefined || (this.#acknowledged.get(partition) ?? -1) >= last;
+    const last = this.#handedOut[partition];
+    return last === undefined || (this.#acknowledged[partition] ?? -1) >= last;
   }
 
   #finish(partitions: readonly number[]): void {

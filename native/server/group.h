@@ -39,8 +39,6 @@ class Group {
   // When expire() has something to do.
   std::optional<int64_t> next_deadline_ms() const;
 
-  bool has(const Uuid& member) const { return members_.contains(member); }
-  bool empty() const { return members_.empty(); }
   uint64_t generation() const { return generation_; }
   // What `member` should hold now; the number changes with it.
   wire::GroupView view(const Uuid& member) const;

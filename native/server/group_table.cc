@@ -23,11 +23,12 @@ constexpr size_t kSessionMembersMax = 4096;   // of a session: one for each of i
 constexpr size_t kAllMembersMax = 64 * 1024;  // of all groups: about 30 MiB
 
 // Tokens of a group that this server begins to keep: milliseconds since 1970 and room for 65,536 in each.
-uint64_t first_token() { return token_of_time(wall_clock_ns() / 1'000'000); }
+uint64_t token_of_now() { return token_of_time(wall_clock_ns() / 1'000'000); }
 
 }  // namespace
 
-GroupTable::GroupTable(Core* core) : core_(core), started_ms_(monotonic_ms()), alive_(std::make_shared<bool>(true)) {}
+GroupTable::GroupTable(Core* core)
+    : core_(core), started_ms_(monotonic_ms()), first_token_(token_of_now()), alive_(std::make_shared<bool>(true)) {}
 
 GroupTable::~GroupTable() {
   *alive_ = false;
@@ -42,14 +43,12 @@ Result<GroupTable::Entry*> GroupTable::find_or_make(const wire::GroupSyncFrame& 
   auto found = entries_.find(key);
   if (found == entries_.end()) {
     const uint64_t generation = hosted.value()->partition->consumer(frame.consumer).generation;
-    found = entries_.try_emplace(key, partitions, std::max(generation, first_token())).first;
+    found = entries_.try_emplace(key, partitions, std::max(generation, token_of_now())).first;
     // There was a group before this server started, and members of it may be on their way. (An embedded server's were
     // in its process.)
-    const bool is_early = monotonic_ms() - started_ms_ < kSessionTimeoutMsMax;
-    const bool is_first = is_early && known_.insert(key).second;
-    const bool is_restarted = is_first && !core_->options.listen_host.empty() && generation > 0;
-    const int64_t since = is_restarted ? started_ms_ : 0;
-    found->second.hold_until_ms = (frame.view != 0 ? monotonic_ms() : since) + frame.session_timeout_ms;
+    const bool is_of_before = generation > 0 && generation < first_token_ && !core_->options.listen_host.empty();
+    if (is_of_before) found->second.hold_until_ms = started_ms_ + frame.session_timeout_ms;
+    if (frame.view != 0) found->second.hold_until_ms = monotonic_ms() + frame.session_timeout_ms;
   }
   found->second.group.grow(partitions);
   return &found->second;
@@ -78,7 +77,7 @@ void GroupTable::sync(const void* session, const wire::GroupSyncFrame& given, An
   const Result<Entry*> entry = find_or_make(frame);
   if (!entry) return answer(entry.error());
   attend(entry.value(), session, frame, std::move(answer));
-  static_cast<void>(advance(key));
+  advance(key);
   arm(key);
 }
 
@@ -122,9 +121,9 @@ void GroupTable::answer(Entry* entry, const Uuid& member, Attendance* attendance
   answer(view);
 }
 
-bool GroupTable::advance(const Key& key) {
+void GroupTable::advance(const Key& key) {
   const auto found = entries_.find(key);
-  if (found == entries_.end()) return false;
+  if (found == entries_.end()) return;
   Entry& entry = found->second;
   const int64_t now = monotonic_ms();
   member_count_ -= std::erase_if(entry.members, [&](const auto& member) {
@@ -134,16 +133,15 @@ bool GroupTable::advance(const Key& key) {
   });
   if (entry.members.empty()) {
     entries_.erase(found);
-    return false;
+    return;
   }
   entry.group.expire(now);
   entry.group.balance(now, now >= entry.hold_until_ms);
   if (now >= entry.hold_until_ms) entry.hold_until_ms = 0;
-  if (!store_generation(key, &entry)) return true;
+  if (!store_generation(key, &entry)) return;
   for (auto& [id, attendance] : entry.members) {
     if (attendance.answer && attendance.known_view != entry.group.view_number(id)) answer(&entry, id, &attendance);
   }
-  return true;
 }
 
 // False: nothing may be told before the tokens are stored; advance() follows then.
@@ -170,7 +168,7 @@ bool GroupTable::store_generation(const Key& key, Entry* entry) {
           core_->log(true, "consumer group '" + key.second + "': " + status.error().message);
           found->second.store_again_ms = monotonic_ms() + kStoreAgainMs;
         }
-        static_cast<void>(advance(key));
+        advance(key);
         arm(key);
       });
   return false;
@@ -189,7 +187,7 @@ void GroupTable::session_ended(const void* session, bool left) {
     }
   }
   for (const Key& key : touched) {
-    static_cast<void>(advance(key));
+    advance(key);
     arm(key);
   }
 }
@@ -215,7 +213,7 @@ void GroupTable::on_timer() {
   std::vector<Key> keys;
   keys.reserve(entries_.size());
   for (const auto& [key, entry] : entries_) keys.push_back(key);
-  for (const Key& key : keys) static_cast<void>(advance(key));
+  for (const Key& key : keys) advance(key);
   for (const auto& [key, entry] : entries_) arm(entry);
 }
 

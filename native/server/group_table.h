@@ -10,7 +10,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -64,8 +63,8 @@ class GroupTable {
   Status may_join(const void* session, const wire::GroupSyncFrame& frame) const;
   // The member is reached by this session now; null: by none.
   void move_to(const void* session, Attendance* attendance);
-  // Everything that follows from a change or from time: false when the group is gone.
-  bool advance(const Key& key);
+  // Everything that follows from a change or from time. The group may be gone afterwards.
+  void advance(const Key& key);
   bool store_generation(const Key& key, Entry* entry);
   void on_timer();
   // Sees to it that on_timer() runs when something of the group is due.
@@ -77,7 +76,7 @@ class GroupTable {
   size_t member_count_ = 0;
   std::map<const void*, size_t> members_of_session_;
   const int64_t started_ms_;
-  std::set<Key> known_;  // seen since the start, while that matters
+  const uint64_t first_token_;  // what groups gave out before this server started is lower
   Reactor::TimerId timer_ = 0;
   int64_t timer_ms_ = 0;
   std::shared_ptr<bool> alive_;

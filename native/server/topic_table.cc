@@ -88,12 +88,11 @@ void HostedPartition::raise_fence(const std::string& consumer, uint64_t token, p
   }
   uint64_t& fence = fences[consumer];
   fence = std::max(fence, token);
-  // On a failure the fence stays: who has come with the token tries again.
   partition->change_consumer(consumer, {.fence = token},
                              [this, consumer, token, done = std::move(done)](Status status) {
+                               // Stored, or not: then nobody was served with it, and who has come with it tries again.
                                const auto rising = fences.find(consumer);
-                               if (status.ok() && rising != fences.end() && rising->second == token)
-                                 fences.erase(rising);
+                               if (rising != fences.end() && rising->second == token) fences.erase(rising);
                                done(std::move(status));
                              });
   const std::vector<PartitionReader*> present = readers;

@@ -47,7 +47,7 @@ struct HostedPartition {
   int64_t retain_every_ms = 0;  // 0: nothing goes by age
   int64_t retain_at_ms = 0;     // monotonic
   std::vector<PartitionReader*> readers;
-  // Fences that are being stored: nobody may pass them, and nobody is served by them yet.
+  // Fences that are being stored: nobody may pass them, and nobody is served with them yet.
   std::unordered_map<std::string, uint64_t> fences;
 };
 
