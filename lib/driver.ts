@@ -429,6 +429,7 @@ export class Driver {
   makeThreadPool(threads: number, options?: ThreadPoolOptions): ThreadPool {
     this.#requireOpen();
     const pool = new ThreadPool(threads, options);
+    for (const made of this.#pools) if (made.stagePool?.state === 'closed') this.#pools.delete(made);
     if (threads > 0) this.#pools.add(pool);
     return pool;
   }
