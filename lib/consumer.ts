@@ -74,7 +74,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
   readonly #supply: EventSupply;
   readonly #acknowledger: Acknowledger;
   #state: State = 'open';
-  #waiters: Waiter[] = [];
+  readonly #waiters = new Set<Waiter>();
   /** Errors of single partitions, each to be told once, behind the events that came before it. */
   #partitionErrors: DiasporaError[] = [];
   readonly #failedPartitions = new Set<number>();
@@ -165,7 +165,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     if (this.#state !== 'open') {
       completion.reject(this.#error('INVALID_STATE', `the consumer is ${this.#state}`));
     } else {
-      const supplied = this.#waiters.length === 0 ? this.#nextEvent() : undefined;
+      const supplied = this.#waiters.size === 0 ? this.#nextEvent() : undefined;
       if (supplied === undefined) this.#wait({ kind: 'event', completion });
       else settle(completion, supplied);
     }
@@ -178,7 +178,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
    */
   tryPull(): Event<T, D> | undefined {
     if (this.#state !== 'open') throw this.#error('INVALID_STATE', `the consumer is ${this.#state}`);
-    if (this.#waiters.length > 0) return undefined;
+    if (this.#waiters.size > 0) return undefined;
     let supplied = this.#nextEvent();
     if (supplied === undefined) {
       this.#parts.runtime.drain();
@@ -238,10 +238,11 @@ export class Consumer<T = unknown, D = Buffer | undefined>
    * Goes on at another place of a partition: `'cursor'`, `'beginning'`, `'end'`, a time or an event id; all events of it
    * that were not handed out yet are dropped. A partition that had failed is read again. The cursor stays where it is:
    * acknowledge moves it forward only (`topic.resetConsumer` sets it back). Throws INVALID_PARTITION for one that is not
-   * among `partitions`, INVALID_ARGUMENT, INVALID_STATE.
+   * among `partitions`, INVALID_ARGUMENT, INVALID_STATE, and what made the consumer as a whole fail.
    */
   seek(partition: number, to: ConsumerStart): void {
     if (this.#state !== 'open') throw this.#error('INVALID_STATE', `the consumer is ${this.#state}`);
+    if (this.#failure !== undefined) throw this.#failure;
     if (!this.partitions.includes(partition)) {
       throw invalidOption('partition', 'one that this consumer reads', partition, 'INVALID_PARTITION');
     }
@@ -292,8 +293,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /** @internal */
   deliveryWaits(): void {
-    while (this.#waiters.length > 0) {
-      const [waiter] = this.#waiters as [Waiter];
+    for (const waiter of this.#waiters) {
       const supplied = waiter.kind === 'event' ? this.#nextEvent() : this.#nextRun();
       if (supplied === undefined) return;
       this.#withdraw(waiter);
@@ -331,7 +331,10 @@ export class Consumer<T = unknown, D = Buffer | undefined>
       this.#failedPartitions.delete(partition);
       this.#endedPartitions.delete(partition);
     }
-    if (this.#state === 'open' || this.#state === 'closing') this.#membership?.change(granted, revoked);
+    if (this.#state === 'open' || this.#state === 'closing') {
+      this.#membership?.change(granted, revoked);
+      if (revoked.length > 0) this.#native.goOn();
+    }
     this.deliveryWaits();
   }
 
@@ -443,13 +446,13 @@ export class Consumer<T = unknown, D = Buffer | undefined>
 
   /** While somebody waits, the event loop goes on and this object stays. */
   #wait(waiter: Waiter): void {
-    this.#waiters.push(waiter);
-    if (this.#waiters.length === 1) this.#parts.runtime.retain(this);
+    this.#waiters.add(waiter);
+    if (this.#waiters.size === 1) this.#parts.runtime.retain(this);
   }
 
   #withdraw(waiter: Waiter): void {
-    this.#waiters = this.#waiters.filter((other) => other !== waiter);
-    if (this.#waiters.length === 0) this.#parts.runtime.unretain(this);
+    this.#waiters.delete(waiter);
+    if (this.#waiters.size === 0) this.#parts.runtime.unretain(this);
   }
 
   #iterate(kind: Waiter['kind'], given: IterationOptions | undefined): AsyncIterableIterator<Event | EventBatch> {
@@ -459,10 +462,14 @@ export class Consumer<T = unknown, D = Buffer | undefined>
       max: 2 ** 31 - 1,
       fallback: -1,
     });
+    const { signal } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalidOption('signal', 'an AbortSignal', signal);
+    }
     return new Iteration({
       next: () => {
         if (this.#state !== 'open') return 'ended';
-        if (this.#waiters.length > 0) return undefined;
+        if (this.#waiters.size > 0) return undefined;
         return kind === 'event' ? this.#nextEvent() : this.#nextRun();
       },
       wait: () => {
@@ -476,8 +483,9 @@ export class Consumer<T = unknown, D = Buffer | undefined>
         };
         return { completion: settled, withdraw };
       },
+      takeIn: () => this.#parts.runtime.drain(),
       isOpen: () => this.#state === 'open',
-      signal: options.signal,
+      signal,
       idleTimeoutMs: idleTimeoutMs < 0 ? undefined : idleTimeoutMs,
     });
   }
@@ -486,6 +494,7 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     if (this.#state === 'destroyed') return;
     this.#completed = this.completed;
     this.#state = 'closing';
+    this.#turnAway();
     try {
       await this.#acknowledger.settled();
     } finally {
@@ -496,12 +505,18 @@ export class Consumer<T = unknown, D = Buffer | undefined>
     }
   }
 
+  /** Who waits gets nothing more. */
+  #turnAway(): void {
+    if (this.#waiters.size === 0) return;
+    const error = this.#error('ABORTED', `the consumer was ${this.#state === 'destroyed' ? 'destroyed' : 'closed'}`);
+    for (const waiter of this.#waiters) waiter.completion.reject(error);
+    this.#waiters.clear();
+    this.#parts.runtime.unretain(this);
+  }
+
   #release(): void {
     const { runtime, onClosed } = this.#parts;
-    const error = this.#error('ABORTED', `the consumer was ${this.#state}`);
-    for (const waiter of this.#waiters) waiter.completion.reject(error);
-    if (this.#waiters.length > 0) runtime.unretain(this);
-    this.#waiters = [];
+    this.#turnAway();
     unregister<DeliverySink>(runtime.consumers, this.#native.id, this);
     this.#native.destroy();
     onClosed();

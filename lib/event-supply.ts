@@ -38,6 +38,8 @@ export class DirectSupply implements EventSupply {
   readonly #native: NativeConsumer;
   #delivery: Delivery | undefined;
   #index = 0;
+  /** Deliveries may wait that cannot be taken yet. */
+  #isHeldBack = false;
 
   constructor(owner: EventOwner, native: NativeConsumer) {
     this.#owner = owner;
@@ -56,7 +58,8 @@ export class DirectSupply implements EventSupply {
   }
 
   isEmpty(): boolean {
-    return this.#index === (this.#delivery?.count ?? 0) && this.#take() === undefined;
+    if (this.#index !== (this.#delivery?.count ?? 0)) return false;
+    return this.#take() === undefined && !this.#isHeldBack;
   }
 
   nextRun(): [Event, ...Event[]] | undefined {
@@ -76,7 +79,8 @@ export class DirectSupply implements EventSupply {
 
   #take(): Delivery | undefined {
     const native = this.#native.take();
-    this.#delivery = native === undefined ? undefined : new Delivery(native);
+    this.#isHeldBack = native === null;
+    this.#delivery = native == null ? undefined : new Delivery(native);
     this.#index = 0;
     return this.#delivery;
   }
@@ -172,6 +176,7 @@ export class SelectingSupply implements EventSupply {
       const whole = DataDescriptor.whole(event.dataSize);
       const selected = this.#parts.selector(event.metadata as never, whole) ?? DataDescriptor.empty();
       if (!(selected instanceof DataDescriptor)) {
+        silence(selected);
         throw new DiasporaError('INVALID_DESCRIPTOR', 'the data selector must return a DataDescriptor or undefined');
       }
       const destination = this.#allocate(event, selected);
@@ -201,7 +206,10 @@ export class SelectingSupply implements EventSupply {
         : allocator(event.metadata as never, selected);
     const segments = (Array.isArray(data) ? data : [data]) as readonly Segment[];
     let size = 0;
-    for (const segment of segments) size += segment.byteLength;
+    for (const segment of segments) {
+      silence(segment);
+      size += (segment as Segment | null | undefined)?.byteLength ?? Number.NaN;
+    }
     if (size !== selected.size) {
       const sizes = `${size} bytes for a selection of ${selected.size}`;
       throw new DiasporaError('INVALID_DATA', `the data allocator gave ${sizes}`);
@@ -209,6 +217,11 @@ export class SelectingSupply implements EventSupply {
     event.setData(data);
     return segments;
   }
+}
+
+/** A promise is none of what is wanted, which the event's error says; that it rejects as well is nobody's concern. */
+function silence(returned: unknown): void {
+  if (returned instanceof Promise) returned.catch(() => undefined);
 }
 
 /** The same error with the event's position. */

@@ -13,7 +13,10 @@ import type { Completion } from './future.js';
  */
 const itemsPerTurn = 512;
 const millisecondsPerTurn = 5;
-/** The clock is looked at once in so many items: it costs half as much as handing out one. */
+/**
+ * The clock is looked at after the first item of a turn, then after twice as many each time, and at last once in so many:
+ * it costs half as much as handing out one.
+ */
 const itemsPerClock = 32;
 
 /** What an iteration needs of its consumer. */
@@ -22,6 +25,8 @@ export interface IterationSource<E extends object> {
   readonly next: () => E | DiasporaError | 'ended' | undefined;
   /** Queues up for the next item; withdraw() leaves the queue and settles the completion as withdrawn. */
   readonly wait: () => { readonly completion: Completion<E>; readonly withdraw: () => void };
+  /** Takes in what has arrived while this thread was busy. */
+  readonly takeIn: () => void;
   readonly isOpen: () => boolean;
   readonly signal: AbortSignal | undefined;
   readonly idleTimeoutMs: number | undefined;
@@ -31,8 +36,10 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
   readonly #source: IterationSource<E>;
   #ended = false;
   #untilTurn = itemsPerTurn;
+  #untilClock = 1;
+  #clockStep = 1;
   #turnBegan = performance.now();
-  #withdraw: (() => void) | undefined;
+  readonly #withdraws = new Set<() => void>();
 
   constructor(source: IterationSource<E>) {
     this.#source = source;
@@ -46,7 +53,8 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
     if (this.#ended) return Promise.resolve({ value: undefined, done: true });
     if (this.#source.signal?.aborted === true) return this.#abort();
     this.#untilTurn -= 1;
-    if (this.#untilTurn <= 0 || (this.#untilTurn % itemsPerClock === 0 && this.#isTurnLong())) return this.#takeTurn();
+    this.#untilClock -= 1;
+    if (this.#untilTurn <= 0 || (this.#untilClock <= 0 && this.#isTurnLong())) return this.#takeTurn();
     const item = this.#source.next();
     if (item === undefined) return this.#wait();
     if (item === 'ended') return this.return();
@@ -56,8 +64,7 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
 
   return(): Promise<IteratorResult<E, undefined>> {
     this.#ended = true;
-    this.#withdraw?.();
-    this.#withdraw = undefined;
+    for (const withdraw of this.#withdraws) withdraw();
     return Promise.resolve({ value: undefined, done: true });
   }
 
@@ -66,6 +73,8 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
   }
 
   #isTurnLong(): boolean {
+    this.#clockStep = Math.min(2 * this.#clockStep, itemsPerClock);
+    this.#untilClock = this.#clockStep;
     return performance.now() - this.#turnBegan > millisecondsPerTurn;
   }
 
@@ -77,6 +86,8 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
 
   #beginTurn(): void {
     this.#untilTurn = itemsPerTurn;
+    this.#untilClock = 1;
+    this.#clockStep = 1;
     this.#turnBegan = performance.now();
   }
 
@@ -99,13 +110,17 @@ export class Iteration<E extends object> implements AsyncIterableIterator<E> {
   async #wait(): Promise<IteratorResult<E, undefined>> {
     const { signal, idleTimeoutMs } = this.#source;
     const { completion, withdraw } = this.#source.wait();
-    this.#withdraw = withdraw;
-    const timer = idleTimeoutMs === undefined ? undefined : setTimeout(withdraw, idleTimeoutMs);
+    const idle = (): void => {
+      this.#source.takeIn();
+      withdraw();
+    };
+    this.#withdraws.add(withdraw);
+    const timer = idleTimeoutMs === undefined ? undefined : setTimeout(idle, idleTimeoutMs);
     signal?.addEventListener('abort', withdraw);
     await completion.whenSettled();
     clearTimeout(timer);
     signal?.removeEventListener('abort', withdraw);
-    this.#withdraw = undefined;
+    this.#withdraws.delete(withdraw);
     this.#beginTurn();
     return this.#finishWait(completion);
   }

@@ -258,8 +258,11 @@ export interface NativeDelivery {
 
 export interface NativeConsumer {
   readonly id: number;
-  /** The next delivery, or undefined when none waits. Taking frees credit: the server may send more. */
-  readonly take: () => NativeDelivery | undefined;
+  /**
+   * The next delivery; undefined when none waits, null when some may but goOn() is to be called first. Taking frees credit:
+   * the server may send more.
+   */
+  readonly take: () => NativeDelivery | undefined | null;
   /**
    * Fetches ranges of one event's data into `destination` (their total lengths are equal). ranges = [offset, size, ...].
    * Request completes when the bytes are there. The destination is kept referenced by the request.
@@ -275,6 +278,8 @@ export interface NativeConsumer {
   readonly acknowledge: (requestId: number, partition: number, eventId: number) => void;
   /** Goes on elsewhere, as in NativeConsumerOptions.start and startTimeMs; take() gives nothing of before any more. */
   readonly seek: (partition: number, start: number, startTimeMs: number) => void;
+  /** An Assignment with revoked partitions was taken in, and what there was of them dropped. Until then take() gives none. */
+  readonly goOn: () => void;
   /** A partition that was to be given back to the group is free. */
   readonly release: (partition: number) => void;
   readonly destroy: () => void;

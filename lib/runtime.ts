@@ -151,11 +151,14 @@ export class Runtime {
 
   /**
    * Blocks until `isSettled()` or until `ms` milliseconds have passed (negative: for ever). Returns isSettled().
-   * INVALID_STATE when called from a data selector or allocator: their caller is what would have to go on.
+   * INVALID_STATE when called from a function that a consumer calls: its caller is what would have to go on.
    */
   waitUntil(isSettled: () => boolean, ms: number): boolean {
     if (this.#draining) {
-      throw new DiasporaError('INVALID_STATE', 'wait() must not be called from a data selector or allocator');
+      throw new DiasporaError(
+        'INVALID_STATE',
+        'wait() must not be called from a data selector, an allocator, onAssign or onRevoke',
+      );
     }
     const deadline = ms < 0 ? Infinity : performance.now() + ms;
     for (;;) {

@@ -157,6 +157,8 @@ class Consumer {
   };
   virtual ~Consumer() = default;
   virtual std::optional<Delivery> take() = 0;
+  // take() gives nothing because of CompletionSink::consumer_assigned with partitions to give back: see go_on().
+  virtual bool held_back() = 0;
   struct Range {
     uint64_t offset = 0;
     uint64_t bytes = 0;
@@ -167,6 +169,10 @@ class Consumer {
   virtual void acknowledge(uint64_t request, PartitionIndex partition, EventId event) = 0;
   // Goes on at another position (as in wire::SubscribeFrame): take() gives nothing of before any more.
   virtual void seek(const wire::SubscribeFrame::Start& to) = 0;
+  // A call of CompletionSink::consumer_assigned that had partitions to give back was taken notice of. Until then take()
+  // gives nothing: what it gives may be of a partition that was taken away and given anew, and must not be taken for
+  // what there was before.
+  virtual void go_on() = 0;
   // A partition that was to be given back is free.
   virtual void release(PartitionIndex partition) = 0;
   virtual void destroy() = 0;

@@ -67,6 +67,7 @@ std::optional<Delivery> ConsumerCore::take() {
   bool first = false;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (unnoticed_ > 0) return std::nullopt;
     if (ready_.empty()) {
       announced_ = false;
       return std::nullopt;
@@ -79,6 +80,16 @@ std::optional<Delivery> ConsumerCore::take() {
   }
   if (first) shared_.reactor->post([self = shared_from_this()] { self->drain_taken(); });
   return delivery;
+}
+
+bool ConsumerCore::held_back() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return unnoticed_ > 0;
+}
+
+void ConsumerCore::go_on() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (unnoticed_ > 0) --unnoticed_;
 }
 
 // Small destinations are not exposed: they may share their pages with anything. They are filled through memory of ours.
@@ -300,10 +311,11 @@ void ConsumerCore::remove_empty_lines() {
 
 void ConsumerCore::assigned(const std::vector<wire::GroupHolding>& granted,
                             const std::vector<PartitionIndex>& revoked) {
-  for (const PartitionIndex partition : revoked) {
-    drop_partition(partition);
+  for (const PartitionIndex partition : revoked) drop_partition(partition);
+  {
     const std::lock_guard<std::mutex> lock(mutex_);
-    forget_waiting(partition);
+    for (const PartitionIndex partition : revoked) forget_waiting(partition);
+    if (!revoked.empty()) ++unnoticed_;
   }
   std::vector<wire::SubscribeFrame::Start> starts;
   std::vector<PartitionIndex> partitions;
@@ -382,7 +394,10 @@ void ConsumerCore::subscribed(Subscription* subscription, const Status& status) 
     line->accepted = !is_first;
     return subscribe_again(subscription->id(), wanted);
   }
-  if (!status && open_request_ != 0 && !is_fenced && !wanted.empty()) {
+  // Refused alone: the consumer has others, or may be given some.
+  const bool has_others = is_member || options_.starts.size() > wanted.size();
+  const bool fails_alone = is_fenced || (status.code() == ErrorCode::k_OFFSET_OUT_OF_RANGE && has_others);
+  if (!status && open_request_ != 0 && !fails_alone && !wanted.empty()) {
     if (is_member) membership_->leave();
     return opened(status);
   }

@@ -35,10 +35,12 @@ class ConsumerCore final : public Consumer,
   ~ConsumerCore() override = default;
 
   std::optional<Delivery> take() override;
+  bool held_back() override;
   void fetch(uint64_t request, PartitionIndex partition, EventId event, std::vector<Range> ranges,
              std::vector<std::span<uint8_t>> destination, std::shared_ptr<void> hold) override;
   void acknowledge(uint64_t request, PartitionIndex partition, EventId event) override;
   void seek(const wire::SubscribeFrame::Start& to) override;
+  void go_on() override;
   void release(PartitionIndex partition) override;
   void destroy() override;
 
@@ -98,6 +100,7 @@ class ConsumerCore final : public Consumer,
   std::vector<Taken> taken_;  // guarded by mutex_
   bool announced_ = false;    // guarded by mutex_
   bool destroyed_ = false;    // guarded by mutex_
+  uint32_t unnoticed_ = 0;    // guarded by mutex_; calls of go_on() that are to come
   // Partitions whose place is being changed, and how often: what still comes from the old one is dropped.
   std::map<uint32_t, uint32_t> seeking_;  // guarded by mutex_
 

@@ -67,7 +67,8 @@ template <bool kFullData>
 napi_value consumer_take(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   const std::optional<client::Delivery> delivery = call.handle.consumer->take();
-  return delivery ? make_delivery(env, *delivery, kFullData) : make_undefined(env);
+  if (delivery) return make_delivery(env, *delivery, kFullData);
+  return call.handle.consumer->held_back() ? make_null(env) : make_undefined(env);
 }
 
 // The fields of fetch(requestId, partition, eventId, ranges, destination).
@@ -172,6 +173,12 @@ napi_value consumer_seek(napi_env env, napi_callback_info info) {
   return make_undefined(env);
 }
 
+napi_value consumer_go_on(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  call.handle.consumer->go_on();
+  return make_undefined(env);
+}
+
 napi_value consumer_release(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   Reader reader(env);
@@ -244,6 +251,7 @@ napi_value consumer_open(napi_env env, napi_callback_info info) {
       .set("fetch", make_function(env, "fetch", consumer_fetch, handle))
       .set("acknowledge", make_function(env, "acknowledge", consumer_acknowledge, handle))
       .set("seek", make_function(env, "seek", consumer_seek, handle))
+      .set("goOn", make_function(env, "goOn", consumer_go_on, handle))
       .set("release", make_function(env, "release", consumer_release, handle))
       .set("destroy", make_function(env, "destroy", consumer_destroy, handle))
       .result();

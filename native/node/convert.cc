@@ -45,6 +45,11 @@ napi_value make_undefined(napi_env env) {
   return napi_get_undefined(env, &value) == napi_ok ? value : nullptr;
 }
 
+napi_value make_null(napi_env env) {
+  napi_value value = nullptr;
+  return napi_get_null(env, &value) == napi_ok ? value : nullptr;
+}
+
 napi_value make_number(napi_env env, double number) {
   napi_value value = nullptr;
   return napi_create_double(env, number, &value) == napi_ok ? value : nullptr;

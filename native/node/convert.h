@@ -31,6 +31,7 @@ napi_value throw_type_error(napi_env env, const std::string& message);
 napi_value take_exception(napi_env env);
 
 napi_value make_undefined(napi_env env);
+napi_value make_null(napi_env env);
 napi_value make_number(napi_env env, double value);
 napi_value make_boolean(napi_env env, bool value);
 napi_value make_string(napi_env env, std::string_view text);

@@ -421,6 +421,11 @@ Result<std::vector<wire::SubscribeFrame::Start>> Session::finish_subscribe(const
       start.position = std::max(start.position, hosted.value()->partition->first_id().value);
     }
     const Result<EventId> added = subscription->add(hosted.take(), start);
+    if (!added && added.error().code == ErrorCode::k_OFFSET_OUT_OF_RANGE && frame.starts.size() > 1) {
+      // The others of this subscription are none the worse for it.
+      subscription->refuse(start.partition, added.error());
+      continue;
+    }
     if (!added) return added.error();
     starts.push_back({start.partition, added.value().value, start.token});
   }

@@ -175,9 +175,13 @@ void Subscription::drop(const HostedPartition* hosted) {
 void Subscription::fail(Cursor* cursor, const Error& error) {
   cursor->detach();
   cursor->current.reset();
+  refuse(cursor->hosted->index, error);
+}
+
+void Subscription::refuse(PartitionIndex partition, const Error& error) {
   wire::SubscriptionErrorMessage message;
   message.subscription = options_.id;
-  message.partition = cursor->hosted->index;
+  message.partition = partition;
   message.code = error.code;
   message.detail = error.message.substr(0, wire::kDetailBytesMax);
   wire::encode(message, &encoded_);

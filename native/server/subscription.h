@@ -42,6 +42,8 @@ class Subscription {
   // Gives the id that it begins at.
   // FENCED when its token is of a former owner.
   Result<EventId> add(std::shared_ptr<HostedPartition> hosted, const wire::SubscribeFrame::Start& start);
+  // The consumer is told that a partition that it asked for cannot be served.
+  void refuse(PartitionIndex partition, const Error& error);
   // Sends nothing more of one partition. False: there is no other.
   bool remove(PartitionIndex partition);
   void grant(const wire::CreditMessage& credit);

@@ -309,6 +309,7 @@ export class FakeCore {
         next[options.partitions.indexOf(partition)] = Math.max(start, 0);
         this.#notify(consumer);
       },
+      goOn: () => undefined,
       release: (partition) => this.calls.push(`release ${partition}`),
       destroy: () => {
         this.#consumers.delete(id);
