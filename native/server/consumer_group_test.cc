@@ -41,9 +41,14 @@ class ConsumerGroup : public EndToEnd {
     }
     flush();
   }
+  static void notice(Consumer& consumer) {
+    while (consumer.held_back()) consumer.go_on();
+  }
   // What a member should give back, it gives back.
   void release(Consumer& consumer, uint32_t id) {
-    for (const PartitionIndex partition : sink_->take_revoked(id)) consumer.release(partition);
+    const std::set<PartitionIndex> asked = sink_->take_revoked(id);
+    notice(consumer);
+    for (const PartitionIndex partition : asked) consumer.release(partition);
   }
   std::vector<wire::CursorRow> cursors() {
     client_->topic_cursors(next_request_, 0, topic_.uuid, "reader");
@@ -112,6 +117,27 @@ TEST_P(ConsumerGroup, OneThatDoesNotGiveBackInTimeIsFenced) {
   EXPECT_TRUE(acknowledge(slow, 1 - lost, 9).ok()) << "its own partition";
   EXPECT_TRUE(acknowledge(other, lost, 3).ok());
   for (const wire::CursorRow& row : cursors()) EXPECT_EQ(row.next_id.value, row.partition.value == lost ? 4U : 10U);
+}
+
+// Its user would take new deliveries for old ones, and drop them.
+TEST_P(ConsumerGroup, WhatIsGivenAnewComesAfterTheRevocationWasNoticed) {
+  begin();
+  put_topic(2);
+  open_producer();
+  Consumer& busy = open_consumer(member_options(1, 50));
+  EXPECT_EQ(sink_->wait_owned(1, 2).size(), 2U);
+  Consumer& other = open_consumer(member_options(2));
+  const uint32_t lost = sink_->take_revoked(1).begin()->value;
+  EXPECT_EQ(sink_->wait_owned(2, 1), std::set<uint32_t>{lost});
+  other.destroy();
+  EXPECT_EQ(sink_->wait_owned(1, 2).size(), 2U);
+  push_to_all(10);
+  sink_->wait_ready(1, 1);
+  EXPECT_TRUE(busy.held_back());
+  EXPECT_FALSE(busy.take());
+  busy.go_on();
+  EXPECT_FALSE(busy.held_back());
+  EXPECT_EQ(take_events(busy, 20).at(lost).size(), 10U);
 }
 
 TEST_P(ConsumerGroup, WhoWasToGiveBackMayAcknowledgeUntilItHas) {

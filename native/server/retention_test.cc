@@ -70,6 +70,7 @@ class Retaining : public EndToEnd {
   }
 
   void fall_behind(wire::ManagerKind manager);
+  void lose_one_of_two(size_t servers);
 
   std::string data_ = pattern(5000, 1);
   uint64_t pushed_ = 0;
@@ -129,6 +130,27 @@ TEST_P(Retaining, StartsThatWereDroppedAreRefusedOrMoveToTheOldest) {
   unknown.name = "new";
   EXPECT_EQ(take_all(open_consumer(unknown)).front(), first_id()) << "without a cursor: the oldest";
 }
+
+// Two partitions, of which the event that comes next was dropped from one.
+void Retaining::lose_one_of_two(size_t servers) {
+  start_servers(servers);
+  begin();
+  topic_.retention = {kKeptBytes, 0};
+  put_topic(2);
+  open_producer(1);
+  ASSERT_EQ(push(*producer_, 1, "kept").code, ErrorCode::kOk);
+  push_events(300);
+  Consumer::Options options = consumer_options(true);
+  for (wire::SubscribeFrame::Start& start : options.starts) start.position = 0;
+  Consumer& consumer = open_consumer(options);
+  const std::vector<Error> failures = sink_->wait_failures(1);
+  ASSERT_EQ(failures.size(), 1U);
+  EXPECT_EQ(failures[0].code, ErrorCode::k_OFFSET_OUT_OF_RANGE);
+  EXPECT_EQ(take_events(consumer, 1).at(1).size(), 1U);
+}
+
+TEST_P(Retaining, OneOutOfRangeFailsAloneOnItsServer) { lose_one_of_two(1); }
+TEST_P(Retaining, OneOutOfRangeFailsAloneOfSeveralServers) { lose_one_of_two(2); }
 
 TEST_P(Retaining, AgeDropsWithoutAnyTraffic) {
   start_servers(1, make_directory());
