@@ -207,8 +207,15 @@ export class SelectingSupply implements EventSupply {
     const segments = (Array.isArray(data) ? data : [data]) as readonly Segment[];
     let size = 0;
     for (const segment of segments) {
-      silence(segment);
-      size += (segment as Segment | null | undefined)?.byteLength ?? Number.NaN;
+      const bytes = (segment as Segment | null | undefined)?.byteLength;
+      if (typeof bytes !== 'number') {
+        silence(segment);
+        throw new DiasporaError(
+          'INVALID_DATA',
+          'the data allocator must return a buffer, a view of one, or a list of such',
+        );
+      }
+      size += bytes;
     }
     if (size !== selected.size) {
       const sizes = `${size} bytes for a selection of ${selected.size}`;

@@ -28,6 +28,14 @@ async function openFilled(count: number, partitions: number = 1) {
   return { core, driver, topic };
 }
 
+const fullDataOf = (_: unknown, whole: DataDescriptor): DataDescriptor => whole;
+
+/** Keeps the thread from everything else. */
+function beBusy(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
 async function take<D>(consumer: Consumer<Numbered, D>, count: number): Promise<number[]> {
   const numbers: number[] = [];
   for (let i = 0; i < count; i += 1) numbers.push((await consumer.pull()).metadata.n);
@@ -111,11 +119,34 @@ test('idleTimeoutMs ends an iteration, a signal aborts it, return() ends a waiti
   );
   const iterator = consumer.events();
   const pending = iterator.next();
+  const another = iterator.next();
   await turn();
   await iterator.return?.();
-  assert.deepEqual(await pending, { value: undefined, done: true });
+  for (const next of [pending, another]) assert.deepEqual(await next, { value: undefined, done: true });
   await topic.producer().push({ n: 3 });
   assert.deepEqual(await take(consumer, 1), [3]);
+});
+
+test('what came while the thread was busy is no idle time', async () => {
+  const { core, topic } = await openFakeTopic<Numbered>();
+  const iterator = topic.consumer({ name: 'c' }).events({ idleTimeoutMs: 5 });
+  const next = iterator.next();
+  await turn();
+  core.stored(topic.uuid, 0).push({ metadata: Buffer.from('{"n":0}'), data: Buffer.alloc(0) });
+  core.complete(CompletionKind.Delivery, core.consumerIds()[0] as number, 0, 0, 0, undefined);
+  beBusy(10);
+  assert.equal((await next).value?.metadata.n, 0);
+});
+
+test('timers run while the items of an iteration take long', async () => {
+  const { topic } = await openFilled(10);
+  let turns = 0;
+  const timer = setInterval(() => {
+    turns += 1;
+  }, 1);
+  await topic.consumer({ name: 'c' }).process(() => beBusy(6), { maxEvents: 10 });
+  clearInterval(timer);
+  assert.ok(turns >= 2, `${turns} turns in 10 long events`);
 });
 
 test('timers run while an iteration never has to wait', async () => {
@@ -284,6 +315,21 @@ test('a selector or allocator that fails spoils that event alone, and the error 
   assert.deepEqual(rest, [4n, 5n]);
 });
 
+test('a selector or allocator that is asynchronous by mistake spoils its event and nothing else', async () => {
+  const { topic } = await openFilled(2);
+  const fails = async (): Promise<never> => {
+    throw new Error('of no interest');
+  };
+  const selecting = topic.consumer({ name: 'a', dataSelector: fails as never });
+  await assert.rejects(Promise.resolve(selecting.pull()), { code: 'INVALID_DESCRIPTOR', eventId: 0n });
+  for (const dataAllocator of [fails, () => null]) {
+    const consumer = topic.consumer({ name: 'b', dataSelector: fullDataOf, dataAllocator: dataAllocator as never });
+    await assert.rejects(Promise.resolve(consumer.pull()), { code: 'INVALID_DATA', eventId: 0n });
+    consumer.destroy();
+  }
+  await turn();
+});
+
 test('a fetch that fails spoils that event alone', async () => {
   const { core, topic } = await openFilled(4);
   const consumer = topic.consumer({ name: 'c', dataSelector: (_, whole) => whole.makeSubView(0, 1) });
@@ -314,12 +360,27 @@ test('a failed partition is told once, behind its events; the others go on', asy
   for (let i = 0; i < 2; i += 1) await assert.rejects(Promise.resolve(consumer.pull()), { code: 'TOPIC_DELETED' });
 });
 
+test('a member takes nothing between a revocation and its notice, and does not take that for the end', async () => {
+  const { core, topic } = await openFilled(2, 2);
+  const consumer = topic.consumer({ name: 'c' });
+  await turn();
+  const id = core.consumerIds()[0] as number;
+  core.heldBack = 1;
+  const pull = consumer.pull();
+  for (const partition of [0, 1]) core.complete(CompletionKind.PartitionEnd, id, partition, 0, 0, undefined);
+  core.complete(CompletionKind.Assignment, id, 0, 0, 0, { granted: [], revoked: [0] });
+  core.complete(CompletionKind.Assignment, id, 0, 0, 0, { granted: [0], revoked: [] });
+  assert.equal((await pull).metadata.n, 0);
+  assert.deepEqual(await take(consumer, 3), [1, 0, 1]);
+});
+
 test('a consumer that cannot be opened tells every pull', async () => {
   const { core, topic } = await openFakeTopic();
   core.refusals.set('consumerOpen', { code: 'OFFSET_OUT_OF_RANGE', message: 'x' });
   const consumer = topic.consumer({ name: 'c', from: 99 });
   await assert.rejects(Promise.resolve(consumer.pull()), { code: 'OFFSET_OUT_OF_RANGE', consumer: 'c' });
   await assert.rejects(consumer.ready, { code: 'OFFSET_OUT_OF_RANGE' });
+  assert.throws(() => consumer.seek(0, 'beginning'), { code: 'OFFSET_OUT_OF_RANGE' });
   await consumer.close();
 });
 
@@ -345,6 +406,21 @@ test('closing rejects pulls that wait, ends iterations and lets the process end'
   assert.equal(consumer.state, 'closed');
 });
 
+test('an iteration that waits ends when closing begins, although acknowledgements are under way', async () => {
+  const { topic } = await openFilled(1);
+  const consumer = topic.consumer({ name: 'c' });
+  const event = await consumer.pull();
+  const next = consumer.events().next();
+  await turn();
+  const acknowledged = event.acknowledge();
+  const producer = topic.producer();
+  const stored = producer.push({ n: 1 });
+  const closed = consumer.close();
+  assert.equal(consumer.state, 'closing');
+  assert.deepEqual(await next, { value: undefined, done: true });
+  await Promise.all([acknowledged, stored, closed]);
+});
+
 test('waiting inside a selector is refused: its caller is what would have to go on', async () => {
   const { core, topic } = await openFakeTopic<Numbered>();
   const never = topic.producer({ batchSize: 100, lingerMs: 60_000 });
@@ -358,6 +434,9 @@ test('waiting inside a selector is refused: its caller is what would have to go 
 
 test('options are checked', async () => {
   const { topic } = await openFakeTopic({ partitions: 2 });
+  const iterated = topic.consumer({ name: 'c' });
+  assert.throws(() => iterated.events({ signal: 5 as never }), { code: 'INVALID_ARGUMENT' });
+  iterated.destroy();
   const bad: [object, string][] = [
     [{}, 'INVALID_NAME'],
     [{ name: '' }, 'INVALID_NAME'],

@@ -395,8 +395,9 @@ void ConsumerCore::subscribed(Subscription* subscription, const Status& status) 
     return subscribe_again(subscription->id(), wanted);
   }
   // Refused alone: the consumer has others, or may be given some.
-  const bool has_others = is_member || options_.starts.size() > wanted.size();
-  const bool fails_alone = is_fenced || (status.code() == ErrorCode::k_OFFSET_OUT_OF_RANGE && has_others);
+  const size_t all = is_member ? options_.server_of_partition.size() : options_.starts.size();
+  const bool is_dropped = status.code() == ErrorCode::k_OFFSET_OUT_OF_RANGE;
+  const bool fails_alone = is_fenced || (is_dropped && all > wanted.size());
   if (!status && open_request_ != 0 && !fails_alone && !wanted.empty()) {
     if (is_member) membership_->leave();
     return opened(status);

@@ -96,6 +96,8 @@ export class FakeCore {
   alive = false;
   /** Events of one delivery. */
   deliveryEvents: number = 4;
+  /** Revocations that are to be noticed before take() gives anything. */
+  heldBack: number = 0;
   pendingBytesMax: number = Number.POSITIVE_INFINITY;
   readonly catalogues: NativeTopicEntry[][] = [];
   readonly sealed: FakeBatch[] = [];
@@ -272,6 +274,7 @@ export class FakeCore {
     return {
       id,
       take: () => {
+        if (this.heldBack > 0) return null;
         const position = this.#peek(consumer);
         if (position === undefined) {
           consumer.notified = false;
@@ -309,7 +312,9 @@ export class FakeCore {
         next[options.partitions.indexOf(partition)] = Math.max(start, 0);
         this.#notify(consumer);
       },
-      goOn: () => undefined,
+      goOn: () => {
+        this.heldBack -= 1;
+      },
       release: (partition) => this.calls.push(`release ${partition}`),
       destroy: () => {
         this.#consumers.delete(id);
