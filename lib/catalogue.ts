@@ -7,7 +7,8 @@
  * the arbiter hides it; the owners remove their parts; the arbiter its entry. Completing: `complete` on the owners, which
  * then take no more events; `complete` on the arbiter. Completing again repairs what a crash between them left.
  * Adding partitions: the longer entry on all owners, the new ones too; then on the arbiter, which makes them visible. What
- * a crash between them left is there, empty and invisible, and is taken up by whoever adds partitions next.
+ * a crash between them left is there, empty and invisible, and is taken up by whoever adds partitions next, or removed by
+ * whoever creates the name anew after a delete.
  * Invariant: a topic is visible if and only if the arbiter's entry is active or complete, so a crash between any two steps leaves
  * the name either free or taken; whoever creates a name that such a crash left behind cleans it up first.
  */
@@ -70,7 +71,7 @@ export class Catalogue {
     }
     await this.#connection.topicPut(arbiter, { ...entry, state: 'creating' });
     try {
-      await Promise.all(owners.map((server) => this.#connection.topicPut(server, entry)));
+      await Promise.all(owners.map((server) => this.#make(server, entry)));
       await this.#connection.topicPut(arbiter, entry);
     } catch (error) {
       // The error that made it fail is the one to tell; what cannot be removed now is cleaned by the next create.
@@ -78,6 +79,21 @@ export class Catalogue {
       throw error;
     }
     return entry;
+  }
+
+  /**
+   * The name is reserved. So what an owner has of that name was left there by an attempt to add partitions, of which a
+   * delete knew nothing.
+   */
+  async #make(owner: number, entry: NativeTopicEntry): Promise<void> {
+    try {
+      await this.#connection.topicPut(owner, entry);
+    } catch (error) {
+      if (!(error instanceof DiasporaError && error.code === 'TOPIC_EXISTS')) throw error;
+      const left = (await this.#connection.topicList(owner, entry.name)).filter(({ uuid }) => uuid !== entry.uuid);
+      await Promise.all(left.map(({ uuid, name }) => this.#connection.topicRemove(owner, uuid, name)));
+      await this.#connection.topicPut(owner, entry);
+    }
   }
 
   /** The visible topic of that name. TOPIC_NOT_FOUND when there is none. */

@@ -164,6 +164,21 @@ test('adding partitions: all or nothing, spread on, and taken up again after a c
   await assert.rejects(driver.addPartitions('bounded', 4), { code: 'INVALID_ARGUMENT', message: /2 partitions/ });
 });
 
+test('what an attempt to add partitions left does not keep the name from being made again', async () => {
+  const { core, driver } = await openFake(3);
+  await driver.createTopic('t');
+  core.refusals.set('topicPut 0 active', { code: 'NO_SPACE', message: 'full' });
+  await assert.rejects(driver.addPartitions('t', 5), { code: 'NO_SPACE' });
+  await driver.deleteTopic('t');
+  assert.ok(
+    core.catalogues.some((entries) => entries.length > 0),
+    'left behind',
+  );
+  await driver.createTopic('t', { partitions: 3 });
+  const uuids = core.catalogues.map((entries) => entries.map(({ uuid }) => uuid));
+  assert.deepEqual(uuids, Array(3).fill([(await driver.openTopic('t')).uuid]));
+});
+
 test('a lost server is looked up in the group file again', async (t) => {
   const core = new FakeCore();
   installBinding(core.binding());

@@ -377,6 +377,7 @@ export class FakeCore {
       topicPut: (id, _driver, server, entry) =>
         this.#request(`topicPut ${server} ${entry.state}`, id, () => {
           const others = catalogue(server).filter(({ uuid }) => uuid !== entry.uuid);
+          if (others.some(({ name }) => name === entry.name)) return { code: 'TOPIC_EXISTS', message: entry.name };
           this.catalogues[server] = [...others, entry];
           return undefined;
         }),
