@@ -80,6 +80,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   readonly #oldest: number[] = [];
   /** Partitions whose newest batch may still be open. */
   readonly #unsealed = new Set<number>();
+  /** Fixed batches that somebody awaits; they go out at the end of the turn. */
+  readonly #awaited: Batch[] = [];
   #sequence = 0;
   #outstanding = 0;
   /** Partitions with more batches outstanding than maxNumBatches and the open one. */
@@ -262,15 +264,15 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   }
 
   /** @internal */
-  sealNow(partition: number): void {
-    if (this.#state === 'destroyed' || this.#state === 'closed') return;
-    this.#native.seal(partition);
-    this.#unsealed.delete(partition);
+  sealNow(batch: Batch): void {
+    if (this.#isOpen(batch)) this.#seal(batch.partition);
   }
 
   /** @internal */
   sealSoon(batch: Batch): void {
-    if (this.#fixed && this.#unsealed.has(batch.partition)) this.#scheduleTurn();
+    if (!this.#fixed || !this.#isOpen(batch)) return;
+    this.#awaited.push(batch);
+    this.#scheduleTurn();
   }
 
   #makeStaged(): StagedPushes | undefined {
@@ -370,7 +372,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#turnScheduled = true;
     setImmediate(() => {
       this.#turnScheduled = false;
-      if (this.#fixed) this.#sealAll();
+      if (this.#fixed) for (const batch of this.#awaited.splice(0)) this.sealNow(batch);
       else for (const partition of this.#unsealed) this.#sealIfRoom(partition);
     });
   }
@@ -380,10 +382,21 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#sealAll();
   }
 
+  /** No newer one of its partition has begun, and nothing has sealed it as far as is known here. */
+  #isOpen(batch: Batch): boolean {
+    return this.#unsealed.has(batch.partition) && this.#current[batch.partition] === batch;
+  }
+
+  #seal(partition: number): void {
+    if (this.#state === 'destroyed' || this.#state === 'closed') return;
+    this.#native.seal(partition);
+    this.#unsealed.delete(partition);
+  }
+
   /** Adaptive: what is open goes out while the server keeps up, and grows while it does not. */
   #sealIfRoom(partition: number): void {
     if (this.#state === 'destroyed' || this.#state === 'closed') return;
-    if (this.#native.inFlight(partition) < this.maxNumBatches) this.sealNow(partition);
+    if (this.#native.inFlight(partition) < this.maxNumBatches) this.#seal(partition);
   }
 
   #sealAll(): void {

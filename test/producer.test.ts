@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { z } from 'zod';
-import { type DiasporaError, DiasporaError as ErrorType, type Producer } from '../lib/index.js';
+import { type DiasporaError, DiasporaError as ErrorType, type Future, type Producer } from '../lib/index.js';
 import type { NativeTopicEntry } from '../lib/native.js';
 import type { FakeCore } from './support/fake-core.js';
 import { openFake, openFakeTopic } from './support/fake-driver.js';
@@ -170,6 +170,34 @@ test('a fixed batch is sealed when full, after the linger time, and when somebod
   quick.push('7');
   while (core.stored(topic.uuid, 0).length < 8) await turn();
   producer.destroy();
+});
+
+test('who waits for or awaits an event sends the batch it is in, and no other', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 });
+  core.paused = true;
+  const sent = (): string[] => core.sealed.flatMap(({ events }) => events.map(({ metadata }) => metadata.toString()));
+  for (const how of ['wait', 'await'] as const) {
+    const producer = topic.producer({ batchSize: 2, lingerMs: 60_000 });
+    const ask = async (future: Future<bigint>): Promise<void> => {
+      if (how === 'wait') future.wait(0);
+      else void future.then();
+      await turn();
+      await turn();
+    };
+    const full = producer.push('0', undefined, { partition: 0 });
+    producer.push('1', undefined, { partition: 0 });
+    producer.push('2', undefined, { partition: 0 });
+    producer.push('3', undefined, { partition: 1 });
+    await ask(full);
+    assert.deepEqual(sent(), ['0', '1'], `${how}: it was sent when it was full`);
+    await ask(producer.push('4', undefined, { partition: 1 }));
+    const open = producer.push('5', undefined, { partition: 1 });
+    await ask(open);
+    assert.deepEqual(sent(), ['0', '1', '3', '4', '5'], `${how}: partition 0 goes on filling`);
+    core.acknowledge();
+    assert.equal(await open, how === 'wait' ? 2n : 5n);
+    producer.destroy();
+  }
 });
 
 test('flush seals all, resolves when all before it are acknowledged, and tells failures', async () => {
