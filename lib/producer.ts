@@ -177,6 +177,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       resolve = settle;
     });
     this.#ready = { promise, resolve };
+    this.#sendForRoom();
     if (!this.#isPending()) setTimeout(() => this.#becomeReady(), refusalPauseMs);
     return promise;
   }
@@ -260,7 +261,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#refused = false;
     if (this.#outstanding === 0) this.#rest();
     else if (!this.#fixed && this.#unsealed.has(partition)) this.#sealIfRoom(partition);
-    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
+    this.#lookAtReady();
   }
 
   /** @internal */
@@ -317,7 +318,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   #someLeftStages(): void {
     this.#refused = false;
-    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
+    this.#lookAtReady();
   }
 
   #pushThroughStages(metadata: unknown, data: EventData | undefined, requested: number | undefined): Future<EventId> {
@@ -492,8 +493,28 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   #isOverloaded(): boolean {
     if (this.#state === 'closed' || this.#state === 'destroyed') return false;
-    if (this.#refused || this.#backedUp > 0 || this.#staged?.isOverloaded === true) return true;
+    return this.#isBehind() || this.#lacksRoom();
+  }
+
+  /** So much is under way that nothing else need be done about it. */
+  #isBehind(): boolean {
+    return this.#backedUp > 0 || this.#staged?.isOverloaded === true;
+  }
+
+  #lacksRoom(): boolean {
+    if (this.#refused) return true;
     return this.#native.pending()[2] + (this.#staged?.bytes ?? 0) > this.#parts.pendingBytesMax / 2;
+  }
+
+  #lookAtReady(): void {
+    if (this.#ready === undefined) return;
+    if (this.#isOverloaded()) this.#sendForRoom();
+    else this.#becomeReady();
+  }
+
+  /** Not ready: what is open would not fill, and may be what takes the room. */
+  #sendForRoom(): void {
+    if (this.#fixed && this.#unsealed.size > 0 && !this.#isBehind()) this.#sealAll();
   }
 
   /** Something will happen that looks at `ready` again. */

@@ -319,6 +319,31 @@ test('the hard limit rejects with QUEUE_FULL; ready waits until there is room', 
   await producer.ready;
 });
 
+test('ready sends the open batch that takes the room it waits for, and not one that can go on filling', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 10 });
+  core.paused = true;
+  const producer = topic.producer({ batchSize: 3, maxNumBatches: 1, lingerMs: 60_000 });
+  producer.push('123456');
+  const room = producer.ready;
+  assert.equal(core.sealed.length, 1, 'nothing else would have sent it');
+  core.acknowledge();
+  await room;
+  core.pendingBytesMax = 4;
+  producer.push('1234');
+  await assert.rejects(Promise.resolve(producer.push('5')), { code: 'QUEUE_FULL' });
+  const afterRefusal = producer.ready;
+  assert.equal(core.sealed.length, 1);
+  core.acknowledge();
+  await afterRefusal;
+  core.pendingBytesMax = 100;
+  for (let n = 0; n < 7; n += 1) producer.push('1');
+  const behind = producer.ready;
+  assert.equal(core.sealed.length, 2, 'two batches are in flight: the third has time to fill');
+  core.acknowledge(1);
+  await behind;
+  producer.destroy();
+});
+
 test('too many batches in flight: not ready until one is done', async () => {
   const { core, topic } = await openFakeTopic();
   core.paused = true;
