@@ -319,6 +319,76 @@ test('the hard limit rejects with QUEUE_FULL; ready waits until there is room', 
   await producer.ready;
 });
 
+test('ready looks at all producers of the driver, and is woken by what others have pending', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 10 });
+  core.pendingBytesMax = 10;
+  core.paused = true;
+  const [one, other] = [topic.producer(), topic.producer()];
+  one.push('123456');
+  let isReady = false;
+  const waiting = other.ready.then(() => {
+    isReady = true;
+  });
+  for (let n = 0; n < 3; n += 1) await sleep(5);
+  assert.equal(isReady, false, 'nothing of its own is pending, but six bytes of ten are');
+  core.acknowledge();
+  await waiting;
+  one.push('1234567890');
+  await assert.rejects(Promise.resolve(other.push('1')), { code: 'QUEUE_FULL' });
+  const afterRefusal = other.ready;
+  assert.equal(core.alive, true);
+  one.destroy();
+  await afterRefusal;
+  assert.equal(await Promise.race([other.push('1'), turn('taken')]), 'taken');
+  other.destroy();
+  await turn();
+  await turn();
+  assert.equal(core.alive, false, 'nobody waits any more');
+});
+
+test('ready sends the open batches of others that take its room, once nothing is in flight', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 }, { pendingBytesMax: 10 });
+  core.paused = true;
+  const lingering = topic.producer({ batchSize: 2, lingerMs: 60_000 });
+  for (const text of ['12', '34']) lingering.push(text, undefined, { partition: 0 });
+  lingering.push('5678', undefined, { partition: 1 });
+  const other = topic.producer();
+  const waiting = other.ready;
+  assert.equal(core.sealed.length, 1, 'what is in flight may be enough');
+  lingering.push('9876543', undefined, { partition: 0 });
+  core.acknowledge();
+  await turn();
+  assert.equal(core.sealed.length, 2, 'nothing else would have sent them');
+  core.acknowledge();
+  await waiting;
+  for (const producer of [lingering, other]) await producer.close();
+});
+
+test('producers that wait for the same room go on one after the other', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 20 });
+  core.pendingBytesMax = 20;
+  core.paused = true;
+  const filling = topic.producer();
+  filling.push('1234567890');
+  const producers = Array.from({ length: 6 }, () => topic.producer());
+  const refused: number[] = [];
+  let pushed = 0;
+  const loops = producers.map(async (producer, who) => {
+    for (let n = 0; n < 10; n += 1) {
+      await producer.ready;
+      if (producer.push('12345').completed) refused.push(who);
+      pushed += 1;
+    }
+  });
+  while (pushed < 60) {
+    core.acknowledge();
+    await turn();
+  }
+  await Promise.all(loops);
+  assert.deepEqual(refused, [], 'each has pushed before the next is let go on');
+  for (const producer of producers) producer.destroy();
+});
+
 test('ready sends the open batch that takes the room it waits for, and not one that can go on filling', async () => {
   const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 10 });
   core.paused = true;
