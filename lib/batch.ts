@@ -11,8 +11,8 @@ import type { EventData } from './stages/types.js';
 /** What a batch asks of its producer. */
 export interface BatchOwner {
   /** Somebody blocks on the batch: it must be on its way. */
-  sealNow(partition: number): void;
-  /** Somebody awaits the batch. */
+  sealNow(batch: Batch): void;
+  /** Somebody awaits the batch: it must be on its way at the end of the turn. */
   sealSoon(batch: Batch): void;
 }
 
@@ -65,7 +65,7 @@ export class Batch implements FutureSource<bigint> {
   }
 
   prepareWait(): void {
-    this.#owner.sealNow(this.partition);
+    this.#owner.sealNow(this);
   }
 
   whenSettled(): Promise<void> {

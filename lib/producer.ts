@@ -4,7 +4,8 @@
  * A push validates, chooses a partition, serializes, and makes one native call that copies the text (and small data)
  * into the open batch of that partition. Batches are sealed by the core when they are full, and at once when adaptive
  * and nothing of the partition is in flight; by this class at the end of the turn, when a batch is acknowledged, on
- * flush, close and wait. With a thread pool stages run in its workers; staged-pushes.ts has the events meanwhile.
+ * flush, close and wait, and where `ready` needs the room (room.ts). With a thread pool stages run in its workers;
+ * staged-pushes.ts has the events meanwhile.
  *
  * States: open -> closing (close() was called; drains) -> closed; destroy() -> destroyed from any of them. Pushes are
  * accepted in `open` only. Thread: the environment that made it. Invariant: each push's future settles exactly once.
@@ -17,8 +18,9 @@ import type { NativeError, NativeProducer } from './native.js';
 import type { Ordering } from './ordering.js';
 import { type PendingFlush, settleFlush } from './pending-flush.js';
 import type { EventId, ProducerSettings, PushOptions } from './producer-options.js';
+import type { Room, RoomUser } from './room.js';
 import type { BatchSink, Runtime } from './runtime.js';
-import { type StagedBytes, type StagedOwner, type StagedPush, StagedPushes, type StoredAt } from './staged-pushes.js';
+import { type StagedOwner, type StagedPush, StagedPushes, type StoredAt } from './staged-pushes.js';
 import { checkJsonOutline, encodeJson, parseJson } from './stages/json.js';
 import type { StageOutcome } from './stages/run-stages.js';
 import type { StageSetup } from './stages/stage-setup.js';
@@ -37,8 +39,6 @@ type State = 'open' | 'closing' | 'closed' | 'destroyed';
 
 /** Errors that `errors` remembers: enough to see a pattern; the number of all is `errorCount`. */
 const errorsKept = 100;
-/** How long a producer with nothing pending is not ready after the driver's limit refused a push, milliseconds. */
-const refusalPauseMs = 10;
 
 /** What a producer is made of. Internal. */
 export interface ProducerParts {
@@ -53,8 +53,7 @@ export interface ProducerParts {
   /** What workers need to run the stages; undefined: they run on the caller's thread. */
   readonly setup: StageSetup | undefined;
   /** Of the driver. */
-  readonly stagedBytes: StagedBytes;
-  readonly pendingBytesMax: number;
+  readonly room: Room;
   readonly onClosed: () => void;
 }
 
@@ -71,6 +70,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   readonly #raw: boolean;
   /** Pushes whose stages run in workers; undefined: none do. */
   readonly #staged: StagedPushes | undefined;
+  /** This producer among those of the driver. */
+  readonly #user: RoomUser;
   #state: State = 'open';
   #nextPartition = 0;
   /** Per partition: the batch begun last. */
@@ -80,6 +81,8 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   readonly #oldest: number[] = [];
   /** Partitions whose newest batch may still be open. */
   readonly #unsealed = new Set<number>();
+  /** Fixed batches that somebody awaits; they go out at the end of the turn. */
+  readonly #awaited: Batch[] = [];
   #sequence = 0;
   #outstanding = 0;
   /** Partitions with more batches outstanding than maxNumBatches and the open one. */
@@ -92,7 +95,6 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   #errors: DiasporaError[] = [];
   #errorCount = 0;
   #ready: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
-  #refused = false;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `topic.producer()`. */
@@ -105,6 +107,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#textOnly = parts.stages.textOnly && !parts.settings.checkJson;
     this.#raw = parts.stages.raw;
     this.#staged = this.#makeStaged();
+    this.#user = this.#makeUser();
     for (let i = 0; i < parts.partitions; i += 1) {
       this.#queues.push([]);
       this.#oldest.push(1);
@@ -163,9 +166,9 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
 
   /**
    * Resolves when more should be pushed: no partition has more than maxNumBatches batches in flight besides the one that
-   * fills, less than half of the driver's `pendingBytesMax` is pending, and no more than 1024 events for each thread of
-   * the pool are in stages. Never rejects. `push` may be called all the same until the hard limit rejects with
-   * QUEUE_FULL.
+   * fills, less than half of the driver's `pendingBytesMax` is pending (over all its producers), and no more than 1024
+   * events for each thread of the pool are in stages. Never rejects. `push` may be called all the same until the hard limit
+   * rejects with QUEUE_FULL.
    */
   get ready(): Promise<void> {
     if (this.#ready !== undefined) return this.#ready.promise;
@@ -175,7 +178,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       resolve = settle;
     });
     this.#ready = { promise, resolve };
-    if (!this.#isPending()) setTimeout(() => this.#becomeReady(), refusalPauseMs);
+    this.#parts.room.wait(this.#user);
     return promise;
   }
 
@@ -255,26 +258,26 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#settle(batch, firstId, failure === undefined ? undefined : fromNative(failure, operands));
     batch.complete();
     while (queue[0]?.completed === true) this.#dropOldest(partition, queue);
-    this.#refused = false;
+    this.#user.isStale = true;
     if (this.#outstanding === 0) this.#rest();
     else if (!this.#fixed && this.#unsealed.has(partition)) this.#sealIfRoom(partition);
-    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
+    this.#parts.room.departed();
   }
 
   /** @internal */
-  sealNow(partition: number): void {
-    if (this.#state === 'destroyed' || this.#state === 'closed') return;
-    this.#native.seal(partition);
-    this.#unsealed.delete(partition);
+  sealNow(batch: Batch): void {
+    if (this.#isOpen(batch)) this.#seal(batch.partition);
   }
 
   /** @internal */
   sealSoon(batch: Batch): void {
-    if (this.#fixed && this.#unsealed.has(batch.partition)) this.#scheduleTurn();
+    if (!this.#fixed || !this.#isOpen(batch)) return;
+    this.#awaited.push(batch);
+    this.#scheduleTurn();
   }
 
   #makeStaged(): StagedPushes | undefined {
-    const { setup, settings, stages, selector, partitions, runtime, stagedBytes, pendingBytesMax } = this.#parts;
+    const { setup, settings, stages, selector, partitions, runtime, room } = this.#parts;
     const { threadPool, ordering } = settings;
     if (setup === undefined || threadPool?.stagePool === undefined) return undefined;
     const select = setup.selects ? selector : undefined;
@@ -282,7 +285,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       pendingBytes: () => this.#native.pending()[2],
       store: (push, outcome) => this.#store(push, outcome, setup.selects),
       failed: (thrown) => this.#failed(thrown),
-      left: () => this.#someLeftStages(),
+      left: () => room.departed(),
     };
     return new StagedPushes(owner, {
       pool: threadPool.stagePool,
@@ -291,9 +294,24 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
       run: { stages, select, partitions, mayChange: setup.mayChange },
       ordering,
       runtime,
-      stagedBytes,
-      pendingBytesMax,
+      stagedBytes: room.staged,
+      pendingBytesMax: room.bytesMax,
     });
+  }
+
+  #makeUser(): RoomUser {
+    return {
+      isStale: false,
+      countedBytes: 0,
+      refusedAt: -1,
+      pendingBytes: () => this.#native.pending()[2],
+      isBehind: () => this.#isBehind(),
+      isSending: () => this.#isSending(),
+      sealOpen: () => {
+        if (this.#fixed) this.#sealAll();
+      },
+      goOn: () => this.#becomeReady(),
+    };
   }
 
   /** Puts what comes out of the stages into a batch. Throws what refuses it, in the order of the stages. */
@@ -311,11 +329,6 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     if (requested !== undefined) this.#checkRequest(requested);
     if (step === 'selector') throw thrown;
     return this.#checkPartition(partition);
-  }
-
-  #someLeftStages(): void {
-    this.#refused = false;
-    if (this.#ready !== undefined && !this.#isOverloaded()) this.#becomeReady();
   }
 
   #pushThroughStages(metadata: unknown, data: EventData | undefined, requested: number | undefined): Future<EventId> {
@@ -338,6 +351,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   #batchOf(partition: number, index: number, data: EventData | undefined): Batch {
     const batch = index === 0 ? this.#begin(partition) : (this.#current[partition] as Batch);
     if (data !== undefined) batch.pin(data);
+    this.#user.isStale = true;
     return batch;
   }
 
@@ -355,6 +369,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     if (this.#outstanding === 1) {
       this.#parts.runtime.producers.set(this.#native.id, this);
       this.#parts.runtime.hold();
+      this.#parts.room.enter(this.#user);
     }
     return batch;
   }
@@ -370,7 +385,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#turnScheduled = true;
     setImmediate(() => {
       this.#turnScheduled = false;
-      if (this.#fixed) this.#sealAll();
+      if (this.#fixed) for (const batch of this.#awaited.splice(0)) this.sealNow(batch);
       else for (const partition of this.#unsealed) this.#sealIfRoom(partition);
     });
   }
@@ -380,10 +395,21 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#sealAll();
   }
 
+  /** No newer one of its partition has begun, and nothing has sealed it as far as is known here. */
+  #isOpen(batch: Batch): boolean {
+    return this.#unsealed.has(batch.partition) && this.#current[batch.partition] === batch;
+  }
+
+  #seal(partition: number): void {
+    if (this.#state === 'destroyed' || this.#state === 'closed') return;
+    this.#native.seal(partition);
+    this.#unsealed.delete(partition);
+  }
+
   /** Adaptive: what is open goes out while the server keeps up, and grows while it does not. */
   #sealIfRoom(partition: number): void {
     if (this.#state === 'destroyed' || this.#state === 'closed') return;
-    if (this.#native.inFlight(partition) < this.maxNumBatches) this.sealNow(partition);
+    if (this.#native.inFlight(partition) < this.maxNumBatches) this.#seal(partition);
   }
 
   #sealAll(): void {
@@ -457,7 +483,10 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     this.#unsealed.clear();
     if (this.#outstanding > 0) this.#parts.runtime.release();
     this.#native.destroy();
+    this.#parts.room.stopWaiting(this.#user);
     this.#becomeReady();
+    // What was in stages is gone; what the core still has is not yet.
+    this.#parts.room.departed();
     this.#parts.onClosed();
   }
 
@@ -474,22 +503,27 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
     clearTimeout(this.#linger);
     this.#linger = undefined;
     this.#parts.runtime.producers.delete(this.#native.id);
+    this.#parts.room.leave(this.#user);
     if (this.#state !== 'destroyed') this.#parts.runtime.release();
   }
 
   #isOverloaded(): boolean {
     if (this.#state === 'closed' || this.#state === 'destroyed') return false;
-    if (this.#refused || this.#backedUp > 0 || this.#staged?.isOverloaded === true) return true;
-    return this.#native.pending()[2] + (this.#staged?.bytes ?? 0) > this.#parts.pendingBytesMax / 2;
+    return this.#isBehind() || this.#parts.room.isShortFor(this.#user);
   }
 
-  /** Something will happen that looks at `ready` again. */
-  #isPending(): boolean {
-    return this.#outstanding > 0 || (this.#staged?.events ?? 0) > 0;
+  #isBehind(): boolean {
+    return this.#backedUp > 0 || this.#staged?.isOverloaded === true;
+  }
+
+  /** A batch is in flight, so that its completion will come. */
+  #isSending(): boolean {
+    if (this.#outstanding > this.#unsealed.size) return true;
+    for (const partition of this.#unsealed) if (this.#native.inFlight(partition) > 0) return true;
+    return false;
   }
 
   #becomeReady(): void {
-    this.#refused = false;
     this.#ready?.resolve();
     this.#ready = undefined;
   }
@@ -531,7 +565,7 @@ export class Producer<In = unknown> implements BatchSink, BatchOwner {
   /** Notes that a push has failed. */
   #failed(thrown: unknown): DiasporaError {
     const error = fromNative(thrown, { topic: this.topic });
-    if (error.code === 'QUEUE_FULL') this.#refused = true;
+    if (error.code === 'QUEUE_FULL') this.#user.refusedAt = this.#parts.room.departures;
     this.#record(error);
     return error;
   }

@@ -219,8 +219,7 @@ export class TopicHandle<Out = unknown, In = Out> {
       selector,
       settings,
       setup,
-      stagedBytes: connection.stagedBytes,
-      pendingBytesMax: connection.settings.pendingBytesMax,
+      room: connection.room,
       onClosed: () => release(),
     });
     release = adopt(new WeakRef(producer));

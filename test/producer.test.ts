@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { z } from 'zod';
-import { type DiasporaError, DiasporaError as ErrorType, type Producer } from '../lib/index.js';
+import { type DiasporaError, DiasporaError as ErrorType, type Future, type Producer } from '../lib/index.js';
 import type { NativeTopicEntry } from '../lib/native.js';
 import type { FakeCore } from './support/fake-core.js';
 import { openFake, openFakeTopic } from './support/fake-driver.js';
@@ -172,6 +172,34 @@ test('a fixed batch is sealed when full, after the linger time, and when somebod
   producer.destroy();
 });
 
+test('who waits for or awaits an event sends the batch it is in, and no other', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 });
+  core.paused = true;
+  const sent = (): string[] => core.sealed.flatMap(({ events }) => events.map(({ metadata }) => metadata.toString()));
+  for (const how of ['wait', 'await'] as const) {
+    const producer = topic.producer({ batchSize: 2, lingerMs: 60_000 });
+    const ask = async (future: Future<bigint>): Promise<void> => {
+      if (how === 'wait') future.wait(0);
+      else void future.then();
+      await turn();
+      await turn();
+    };
+    const full = producer.push('0', undefined, { partition: 0 });
+    producer.push('1', undefined, { partition: 0 });
+    producer.push('2', undefined, { partition: 0 });
+    producer.push('3', undefined, { partition: 1 });
+    await ask(full);
+    assert.deepEqual(sent(), ['0', '1'], `${how}: it was sent when it was full`);
+    await ask(producer.push('4', undefined, { partition: 1 }));
+    const open = producer.push('5', undefined, { partition: 1 });
+    await ask(open);
+    assert.deepEqual(sent(), ['0', '1', '3', '4', '5'], `${how}: partition 0 goes on filling`);
+    core.acknowledge();
+    assert.equal(await open, how === 'wait' ? 2n : 5n);
+    producer.destroy();
+  }
+});
+
 test('flush seals all, resolves when all before it are acknowledged, and tells failures', async () => {
   const { core, topic } = await openFakeTopic({ partitions: 2 });
   core.paused = true;
@@ -289,6 +317,101 @@ test('the hard limit rejects with QUEUE_FULL; ready waits until there is room', 
   core.paused = false;
   assert.equal(await producer.push('{}'), 2n);
   await producer.ready;
+});
+
+test('ready looks at all producers of the driver, and is woken by what others have pending', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 10 });
+  core.pendingBytesMax = 10;
+  core.paused = true;
+  const [one, other] = [topic.producer(), topic.producer()];
+  one.push('123456');
+  let isReady = false;
+  const waiting = other.ready.then(() => {
+    isReady = true;
+  });
+  for (let n = 0; n < 3; n += 1) await sleep(5);
+  assert.equal(isReady, false, 'nothing of its own is pending, but six bytes of ten are');
+  core.acknowledge();
+  await waiting;
+  one.push('1234567890');
+  await assert.rejects(Promise.resolve(other.push('1')), { code: 'QUEUE_FULL' });
+  const afterRefusal = other.ready;
+  assert.equal(core.alive, true);
+  one.destroy();
+  await afterRefusal;
+  assert.equal(await Promise.race([other.push('1'), turn('taken')]), 'taken');
+  other.destroy();
+  await turn();
+  await turn();
+  assert.equal(core.alive, false, 'nobody waits any more');
+});
+
+test('ready sends the open batches of others that take its room, once nothing is in flight', async () => {
+  const { core, topic } = await openFakeTopic({ partitions: 2 }, { pendingBytesMax: 10 });
+  core.paused = true;
+  const lingering = topic.producer({ batchSize: 2, lingerMs: 60_000 });
+  for (const text of ['12', '34']) lingering.push(text, undefined, { partition: 0 });
+  lingering.push('5678', undefined, { partition: 1 });
+  const other = topic.producer();
+  const waiting = other.ready;
+  assert.equal(core.sealed.length, 1, 'what is in flight may be enough');
+  lingering.push('9876543', undefined, { partition: 0 });
+  core.acknowledge();
+  await turn();
+  assert.equal(core.sealed.length, 2, 'nothing else would have sent them');
+  core.acknowledge();
+  await waiting;
+  for (const producer of [lingering, other]) await producer.close();
+});
+
+test('producers that wait for the same room go on one after the other', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 20 });
+  core.pendingBytesMax = 20;
+  core.paused = true;
+  const filling = topic.producer();
+  filling.push('1234567890');
+  const producers = Array.from({ length: 6 }, () => topic.producer());
+  const refused: number[] = [];
+  let pushed = 0;
+  const loops = producers.map(async (producer, who) => {
+    for (let n = 0; n < 10; n += 1) {
+      await producer.ready;
+      if (producer.push('12345').completed) refused.push(who);
+      pushed += 1;
+    }
+  });
+  while (pushed < 60) {
+    core.acknowledge();
+    await turn();
+  }
+  await Promise.all(loops);
+  assert.deepEqual(refused, [], 'each has pushed before the next is let go on');
+  for (const producer of producers) producer.destroy();
+});
+
+test('ready sends the open batch that takes the room it waits for, and not one that can go on filling', async () => {
+  const { core, topic } = await openFakeTopic({}, { pendingBytesMax: 10 });
+  core.paused = true;
+  const producer = topic.producer({ batchSize: 3, maxNumBatches: 1, lingerMs: 60_000 });
+  producer.push('123456');
+  const room = producer.ready;
+  assert.equal(core.sealed.length, 1, 'nothing else would have sent it');
+  core.acknowledge();
+  await room;
+  core.pendingBytesMax = 4;
+  producer.push('1234');
+  await assert.rejects(Promise.resolve(producer.push('5')), { code: 'QUEUE_FULL' });
+  const afterRefusal = producer.ready;
+  assert.equal(core.sealed.length, 1);
+  core.acknowledge();
+  await afterRefusal;
+  core.pendingBytesMax = 100;
+  for (let n = 0; n < 7; n += 1) producer.push('1');
+  const behind = producer.ready;
+  assert.equal(core.sealed.length, 2, 'two batches are in flight: the third has time to fill');
+  core.acknowledge(1);
+  await behind;
+  producer.destroy();
 });
 
 test('too many batches in flight: not ready until one is done', async () => {

@@ -18,8 +18,8 @@ import type {
   NativeTopicEntry,
 } from '../native.js';
 import { type Endpoint, formatEndpoint } from '../options.js';
+import { Room } from '../room.js';
 import { type ConnectionSink, type Runtime, registerWeakly, unregister } from '../runtime.js';
-import type { StagedBytes } from '../staged-pushes.js';
 
 /** Options that both kinds of driver have, read and checked. */
 export interface ConnectionSettings {
@@ -64,8 +64,8 @@ export class Connection implements ConnectionSink {
   readonly runtime: Runtime;
   readonly kind: ConnectionKind;
   readonly settings: ConnectionSettings;
-  /** Of events whose stages run in workers: the core does not know them yet. */
-  readonly stagedBytes: StagedBytes = { bytes: 0 };
+  /** For what its producers have pending. */
+  readonly room: Room;
   readonly #native: NativeDriver;
   readonly #id: number;
   readonly #servers: KnownServer[];
@@ -81,6 +81,7 @@ export class Connection implements ConnectionSink {
     this.runtime = runtime;
     this.kind = kind;
     this.settings = settings;
+    this.room = new Room(runtime, settings.pendingBytesMax);
     this.#native = native;
     this.#id = opened.id;
     this.#servers = kind.servers.map(({ endpoint, uuid }, index) => ({

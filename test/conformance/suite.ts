@@ -11,6 +11,7 @@ import {
   type EventData,
   fullData,
   type PartitionDescription,
+  type Producer,
 } from '../../lib/index.js';
 import type { Backend, Place } from '../support/backends.js';
 import { isPattern, pattern } from '../support/pattern.js';
@@ -490,6 +491,29 @@ export function conformance(backend: Backend): void {
         }
         assert.deepEqual(next, [200, 200, 200, 200]);
       }
+    });
+
+    test('nothing is refused to producers of one driver that await ready before each push', watchdog, async () => {
+      const small = await place.open({ pendingBytesMax: 2 * MiB });
+      const topic = await newTopic(small, place, { partitions: 2 });
+      const producers = Array.from({ length: 8 }, (_, who) =>
+        topic.producer(who < 4 ? { maxNumBatches: 16 } : { batchSize: 4, lingerMs: 60_000, maxNumBatches: 16 }),
+      );
+      const data = pattern(0, 100 * KiB);
+      const push = async (producer: Producer): Promise<void> => {
+        for (let n = 0; n < 50; n += 1) {
+          await producer.ready;
+          producer.push({ n }, data);
+        }
+      };
+      await Promise.all(producers.map(push));
+      await Promise.all(producers.map((producer) => producer.close()));
+      const { partitions } = await topic.describe();
+      assert.equal(
+        partitions.reduce((sum, { nextId }) => sum + nextId, 0n),
+        400n,
+      );
+      await small.close();
     });
 
     groupConformance(() => ({ driver, place }));

@@ -333,6 +333,25 @@ test('events in stages are pending: they count for the hard limit, for ready and
   assert.deepEqual(producer.pending, { events: 0, batches: 0, bytes: 0 });
 });
 
+test('ready waits for what other producers have in stages, until it is stored or they are destroyed', async (t) => {
+  const { directory, open } = await place(t, { pendingBytesMax: 10_000 });
+  const { producer: other } = await open({}, 0);
+  for (const end of ['stored', 'destroyed']) {
+    const { producer } = await open({ ...obeys }, 1);
+    const gate = join(directory, end);
+    producer.push({ gate }, Buffer.alloc(6000));
+    let isReady = false;
+    const ready = other.ready.then(() => {
+      isReady = true;
+    });
+    await sleep(20);
+    assert.equal(isReady, false);
+    if (end === 'stored') await writeFile(gate, '');
+    else producer.destroy();
+    await ready;
+  }
+});
+
 test('ready waits while more events are in stages than the workers need', async (t) => {
   const { directory, open } = await place(t);
   const { producer } = await open({ ...obeys }, 1);

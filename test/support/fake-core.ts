@@ -197,13 +197,15 @@ export class FakeCore {
     const open = new Map<number, FakeBatch>();
     const numbers = new Map<number, number>();
     let destroyed = false;
+    const batchBytes = (batches: readonly FakeBatch[]): number =>
+      batches
+        .flatMap(({ events }) => events)
+        .reduce((sum, { metadata, data }) => sum + metadata.length + data.length, 0);
     const mine = (): FakeBatch[] => this.sealed.filter((batch) => batch.producer === id);
     const inFlight = (partition: number): number => mine().filter((batch) => batch.partition === partition).length;
     const pending = (): [number, number, number] => {
       const batches = [...open.values(), ...mine()];
-      const events = batches.flatMap((batch) => batch.events);
-      const bytes = events.reduce((sum, event) => sum + event.metadata.length + event.data.length, 0);
-      return [events.length, batches.length, bytes];
+      return [batches.flatMap(({ events }) => events).length, batches.length, batchBytes(batches)];
     };
     const sealOne = (partition: number): number => {
       const batch = open.get(partition);
@@ -220,7 +222,8 @@ export class FakeCore {
       push: (partition, text, data) => {
         if (destroyed) throw coreError('INVALID_STATE');
         const event = { metadata: Buffer.from(text), data: Buffer.from(bytesOfAll(data)) };
-        if (pending()[2] >= this.pendingBytesMax) throw coreError('QUEUE_FULL');
+        // As the core counts: of other producers what is sealed.
+        if (batchBytes([...open.values(), ...this.sealed]) >= this.pendingBytesMax) throw coreError('QUEUE_FULL');
         let batch = open.get(partition);
         if (batch === undefined) {
           const number = (numbers.get(partition) ?? 0) + 1;
