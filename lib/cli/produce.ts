@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { Command } from 'commander';
 import { DiasporaError } from '../errors.js';
 import type { Producer } from '../producer.js';
@@ -19,9 +20,18 @@ interface Source {
   readonly data?: Uint8Array;
 }
 
-async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<Source> {
+/** Ends when `stop` aborts, behind the lines that were read by then. */
+async function* linesOf(input: Readable, stop: AbortSignal): AsyncGenerator<Source> {
+  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  const end = (): void => {
+    // Destroying the input alone would leave the loop below waiting for ever.
+    lines.close();
+    input.destroy();
+  };
+  if (stop.aborted) end();
+  else stop.addEventListener('abort', end, { once: true });
   let number = 0;
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of lines) {
     number++;
     if (line.trim() === '') continue;
     try {
@@ -34,8 +44,9 @@ async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<Source> {
   }
 }
 
-async function* filesOf(paths: readonly string[]): AsyncGenerator<Source> {
+async function* filesOf(paths: readonly string[], stop: AbortSignal): AsyncGenerator<Source> {
   for (const path of paths) {
+    if (stop.aborted) return;
     const data = await readFile(path);
     yield { metadata: JSON.stringify({ name: basename(path), size: data.byteLength }), data };
   }
@@ -46,12 +57,10 @@ async function pushAll(
   producer: Producer<unknown>,
   sources: AsyncIterable<Source>,
   partition: number | undefined,
-  interrupted: AbortSignal,
 ): Promise<number> {
   let count = 0;
   try {
     for await (const { metadata, data } of sources) {
-      if (interrupted.aborted) break;
       producer.push(metadata, data, partition === undefined ? undefined : { partition });
       count++;
       await producer.ready;
@@ -67,11 +76,9 @@ async function produce(topicName: string, files: string[], options: ProduceOptio
     const topic = await driver.openTopic(topicName);
     const producer = topic.producer({ name: 'diaspora-cli' });
     await untilInterrupted(async (interrupted) => {
-      // Ends the wait for further lines; what has been read by then is still stored.
-      interrupted.addEventListener('abort', () => process.stdin.destroy());
       if (files.length === 0 && process.stdin.isTTY) note('reading lines of JSON; Ctrl-D ends');
-      const sources = files.length === 0 ? linesOf(process.stdin) : filesOf(files);
-      const count = await pushAll(producer, sources, options.partition, interrupted);
+      const sources = files.length === 0 ? linesOf(process.stdin, interrupted) : filesOf(files, interrupted);
+      const count = await pushAll(producer, sources, options.partition);
       if (!options.quiet) note(`stored ${count} event${count === 1 ? '' : 's'} in ${topicName}`);
     });
   });

@@ -5,9 +5,10 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { failInOneLine, linesOf, type Outcome, place, run, start, succeed } from '../support/command-line.js';
+import { Driver, Server, type TopicHandle } from '../../lib/index.js';
+import { failInOneLine, linesOf, type Outcome, place, run, start, succeed, textOf } from '../support/command-line.js';
 
 const commands = [
   'serve',
@@ -88,6 +89,28 @@ test('a bad line ends the command, and what came before it is stored', async () 
   await failInOneLine(['produce', 'notes', ...where], /line 2 is not JSON/, '{"n":1}\n{"n":\n{"n":3}\n');
   const events = await succeed(['consume', 'notes', '--json', '--idle-timeout', '200', ...where]);
   assert.equal(events.length, 1);
+});
+
+/** The topic `notes` in memory, behind a server of this process. */
+async function serveNotes(t: TestContext): Promise<{ where: string[]; topic: TopicHandle; driver: Driver }> {
+  const server = await Server.start();
+  t.after(() => server.close());
+  const driver = await Driver.open({ driver: 'fabric', servers: [server.address] });
+  t.after(() => driver.close());
+  await driver.createTopic('notes');
+  return { where: ['--server', server.address], topic: await driver.openTopic('notes'), driver };
+}
+
+test('Ctrl-C ends produce while its input is open, and what it has read is stored', async (t) => {
+  const { where, topic } = await serveNotes(t);
+  const producer = start(['produce', 'notes', ...where]);
+  const told = textOf(producer.stderr!);
+  producer.stdin!.write('1\n2\n');
+  const consumer = topic.consumer({ name: 'reader' });
+  assert.deepEqual([(await consumer.pull()).metadata, (await consumer.pull()).metadata], [1, 2]);
+  producer.kill('SIGINT');
+  assert.deepEqual(await once(producer, 'exit'), [0, null]);
+  assert.equal(await told, 'stored 2 events in notes\n');
 });
 
 test('a named consumer goes on where it stopped', async () => {

@@ -20,7 +20,7 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
+export async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
   let text = '';
   for await (const part of stream.setEncoding('utf8')) text += part;
   return text;
