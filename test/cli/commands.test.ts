@@ -86,7 +86,11 @@ test('a directory is enough: create, produce lines, consume, list, describe, del
 test('a bad line ends the command, and what came before it is stored', async () => {
   const where = ['--data', 'badline'];
   await succeed(['topic', 'create', 'notes', ...where]);
-  await failInOneLine(['produce', 'notes', ...where], /line 2 is not JSON/, '{"n":1}\n{"n":\n{"n":3}\n');
+  await failInOneLine(
+    ['produce', 'notes', ...where],
+    /line 2 is not JSON: .*; stored 1 event in notes/,
+    '{"n":1}\n{"n":\n{"n":3}\n',
+  );
   const events = await succeed(['consume', 'notes', '--json', '--idle-timeout', '200', ...where]);
   assert.equal(events.length, 1);
 });
@@ -100,6 +104,49 @@ async function serveNotes(t: TestContext): Promise<{ where: string[]; topic: Top
   await driver.createTopic('notes');
   return { where: ['--server', server.address], topic: await driver.openTopic('notes'), driver };
 }
+
+test('produce ends with the first event that is refused, says which, and how many were stored', async () => {
+  const where = ['--data', 'refused'];
+  await succeed(['topic', 'create', 'numbers', '--validator', 'schema', '--validator.schema.type', 'number', ...where]);
+  const produced = ['produce', 'numbers', ...where];
+  const refused = /^diaspora: line 2 was not stored: .*; stored 1 event in numbers \[INVALID_METADATA\]$/m;
+  await failInOneLine(produced, refused, '1\n"two"\n3\n');
+  await succeed(['topic', 'create', 'texts', ...where]);
+  const tooLarge = /line 2 was not stored: .*; stored 1 event in texts \[EVENT_TOO_LARGE\]$/m;
+  await failInOneLine(['produce', 'texts', ...where], tooLarge, `1\n"${'x'.repeat(1_100_000)}"\n3\n`);
+  const missing = /missing\.raw.*; stored 0 events in texts/;
+  await failInOneLine(['produce', 'texts', 'missing.raw', ...where], missing);
+  await succeed(['topic', 'complete', 'texts', ...where]);
+  const complete = /line 1 was not stored: .*; stored 0 events in texts \[TOPIC_COMPLETE\]$/m;
+  await failInOneLine(['produce', 'texts', ...where], complete, '1\n2\n');
+});
+
+test('produce ends with an event that is refused while its input is open', async (t) => {
+  const { where, driver } = await serveNotes(t);
+  await driver.completeTopic('notes');
+  const producer = start(['produce', 'notes', ...where]);
+  const told = textOf(producer.stderr!);
+  producer.stdin!.write('1\n');
+  assert.deepEqual(await once(producer, 'exit'), [1, null]);
+  assert.match(await told, /^diaspora: line 1 was not stored: .* \[TOPIC_COMPLETE\]\n$/);
+});
+
+test('produce waits for room where the driver is full, also for what alone is more than its limit', async () => {
+  const where = ['--data', 'room', '--driver.pending_bytes_max', '601000'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  const sizes = [300_000, 300_000, 300_000, 900_000, 300_000, 300_000];
+  const files = sizes.map((size, n) => {
+    writeFileSync(join(place, `room-${n}`), new Uint8Array(size).fill(n));
+    return `room-${n}`;
+  });
+  const { code, stderr } = await run(['produce', 'notes', ...files, ...where]);
+  assert.deepEqual([code, stderr], [0, 'stored 6 events in notes\n']);
+  const lines = await succeed(['consume', 'notes', '--json', '--max', '6', ...where]);
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).metadata.size),
+    sizes,
+  );
+});
 
 test('Ctrl-C ends produce while its input is open, and what it has read is stored', async (t) => {
   const { where, topic } = await serveNotes(t);
