@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Driver, Server, type TopicHandle } from '../../lib/index.js';
 import { failInOneLine, linesOf, type Outcome, place, run, start, succeed, textOf } from '../support/command-line.js';
+import { until } from '../support/pipes.js';
 
 const commands = [
   'serve',
@@ -200,6 +201,29 @@ test('a server: files go in and come out byte by byte, Ctrl-C stops everything c
   }
   assert.ok(JSON.parse((await lines.next()).value).counters.dataBytesByRma >= 300_000);
   assert.deepEqual(await once(server, 'exit'), [0, null]);
+});
+
+test('a server whose output nobody reads any more stops in order', async () => {
+  const [readyFile, groupFile] = [join(place, 'unread-ready'), join(place, 'unread-group.json')];
+  const server = start(['serve', '--ready-file', readyFile, '--group-file', groupFile]);
+  await until(() => existsSync(readyFile) || undefined);
+  server.stdout!.destroy();
+  server.stderr!.destroy();
+  server.kill('SIGINT');
+  assert.deepEqual(await once(server, 'exit'), [0, null]);
+  assert.equal(existsSync(readyFile), false);
+  assert.deepEqual(JSON.parse(readFileSync(groupFile, 'utf8')).servers, []);
+});
+
+test('output that cannot be written is an error of one line', async () => {
+  const where = ['--data', 'full'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  const full = openSync('/dev/full', 'w');
+  const list = start(['topic', 'list', ...where], {}, full);
+  const told = textOf(list.stderr!);
+  assert.deepEqual(await once(list, 'exit'), [1, null]);
+  assert.match(await told, /^diaspora: ENOSPC: .*\n$/);
+  closeSync(full);
 });
 
 test('servers of a group wait for each other, write their ready files, and scripts wait for them', async () => {
