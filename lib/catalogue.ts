@@ -113,11 +113,12 @@ export class Catalogue {
     return entries.filter(isVisible).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Removes the topic and its events. TOPIC_NOT_FOUND when there is none. */
-  async delete(name: string): Promise<void> {
+  /** Removes the topic and its events; gives what there was. TOPIC_NOT_FOUND when there is none. */
+  async delete(name: string): Promise<NativeTopicEntry> {
     const entry = await this.find(name);
     await this.#connection.topicPut(arbiter, { ...entry, state: 'deleting' });
     await this.#remove(entry);
+    return entry;
   }
 
   /** The topic takes no more events. Also where it is complete already: an owner may have missed it. */

@@ -230,7 +230,7 @@ export class Driver {
   readonly #catalogue: Catalogue;
   readonly #defaultManager: PartitionManager;
   readonly #modules: readonly string[];
-  /** Those with threads; closed with the driver. */
+  /** Those with threads that are not closed yet; closed with the driver. */
   readonly #pools = new Set<ThreadPool>();
   readonly #children = new Set<WeakRef<Child>>();
   /** Takes out the children that were collected. Holds no closure, which would hold the child. */
@@ -419,7 +419,8 @@ export class Driver {
   async deleteTopic(name: string): Promise<void> {
     this.#requireOpen();
     checkName('topic', name);
-    await this.#catalogue.delete(name);
+    const { uuid } = await this.#catalogue.delete(name);
+    stagesOfProcess.delete(uuid);
   }
 
   /**
@@ -428,9 +429,9 @@ export class Driver {
    */
   makeThreadPool(threads: number, options?: ThreadPoolOptions): ThreadPool {
     this.#requireOpen();
-    const pool = new ThreadPool(threads, options);
-    for (const made of this.#pools) if (made.stagePool?.state === 'closed') this.#pools.delete(made);
-    if (threads > 0) this.#pools.add(pool);
+    const pools = this.#pools;
+    const pool: ThreadPool = new ThreadPool(threads, options, () => pools.delete(pool));
+    if (threads > 0) pools.add(pool);
     return pool;
   }
 

@@ -4,6 +4,7 @@
  * It listens on one address, keeps the partitions it owns in a directory (or in memory), and enters itself into a group
  * file from which clients learn where it is. It keeps the process alive until close().
  */
+import { isIPv6 } from 'node:net';
 import type { ServerCounters } from './counters.js';
 import { DiasporaError } from './errors.js';
 import { joinGroup, leaveGroup } from './group-file.js';
@@ -16,6 +17,8 @@ import {
   formatEndpoint,
   functionOption,
   integerOption,
+  invalidOption,
+  parseEndpoint,
   railsOption,
   stringOption,
 } from './options.js';
@@ -67,8 +70,25 @@ function isLoopback(host: string): boolean {
   return host.startsWith('127.') || host === '::1';
 }
 
+function isReadable(host: string): boolean {
+  // What has colons is put into brackets: '10.0.0.5:7000' would pass for an IPv6 address.
+  if (host.includes(':') && !isIPv6(host)) return false;
+  try {
+    return parseEndpoint('advertise', formatEndpoint({ host, port: 1 })).host === host;
+  } catch {
+    return false;
+  }
+}
+
+/** A host that clients can read out of `host:port`: whoever finds another in the group file can use no server of it. */
+function checkAdvertised(advertise: string): string {
+  const host = stringOption('advertise', advertise, '');
+  if (isReadable(host)) return host;
+  throw invalidOption('advertise', 'a host name or address, without a port', advertise);
+}
+
 function advertisedHost(advertise: string | undefined, host: string): string {
-  if (advertise !== undefined) return stringOption('advertise', advertise, host);
+  if (advertise !== undefined) return checkAdvertised(advertise);
   if (host !== '0.0.0.0' && host !== '::') return host;
   throw new DiasporaError(
     'INVALID_ARGUMENT',

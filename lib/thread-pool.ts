@@ -28,9 +28,12 @@ export class ThreadPool {
   readonly stageTimeoutMs: number;
   /** @internal Undefined without threads. */
   readonly stagePool: StagePool | undefined;
+  /** Called when it is closed, and nobody has to wait for its workers any more. */
+  readonly #onClosed: () => void;
 
   /** @internal Use `driver.makeThreadPool`. */
-  constructor(threads: number, options?: ThreadPoolOptions) {
+  constructor(threads: number, options?: ThreadPoolOptions, onClosed: () => void = () => undefined) {
+    this.#onClosed = onClosed;
     this.threads = integerOption('the number of threads', threads, { min: 0, max: 1024, fallback: 0 });
     const given = checkKeys('a thread pool', options, ['stageTimeoutMs'] satisfies (keyof ThreadPoolOptions)[]);
     const timer = { min: 10, max: 2 ** 31 - 1, fallback: 30_000 };
@@ -42,13 +45,15 @@ export class ThreadPool {
    * Finishes the stages of what was pushed, then ends the workers. Later pushes through it reject with INVALID_STATE.
    * Idempotent; never rejects.
    */
-  close(): Promise<void> {
-    return this.stagePool?.close() ?? Promise.resolve();
+  async close(): Promise<void> {
+    await this.stagePool?.close();
+    this.#onClosed();
   }
 
   /** Ends the workers at once: events in stages fail with ABORTED. Resolves when they have ended. Idempotent. */
-  destroy(): Promise<void> {
-    return this.stagePool?.destroy() ?? Promise.resolve();
+  async destroy(): Promise<void> {
+    await this.stagePool?.destroy();
+    this.#onClosed();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

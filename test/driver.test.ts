@@ -8,6 +8,7 @@ import { CompletionKind, type NativeTopicEntry } from '../lib/native.js';
 import { installBinding } from '../lib/runtime.js';
 import { FakeCore } from './support/fake-core.js';
 import { openFake } from './support/fake-driver.js';
+import { until } from './support/pipes.js';
 import { temporaryDirectory } from './support/temporary.js';
 
 test('topics are created, listed, found and deleted', async () => {
@@ -23,6 +24,22 @@ test('topics are created, listed, found and deleted', async () => {
   await assert.rejects(driver.deleteTopic('a'), { code: 'TOPIC_NOT_FOUND' });
   const topic = await driver.openTopic('b');
   assert.deepEqual([topic.name, topic.partitions, topic.manager, topic.durability], ['b', 2, 'memory', 'memory']);
+});
+
+test('the functions of a topic are forgotten when it is deleted', { timeout: 60_000 }, async () => {
+  const { driver } = await openFake();
+  const created = async (): Promise<WeakRef<() => void>> => {
+    const validator = (): void => undefined;
+    await driver.createTopic('t', { validator });
+    return new WeakRef(validator);
+  };
+  const validator = await created();
+  await driver.openTopic('t');
+  await driver.deleteTopic('t');
+  await until(() => {
+    globalThis.gc?.();
+    return validator.deref() === undefined || undefined;
+  });
 });
 
 test('bad names and options are refused before anything is sent', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -65,6 +66,18 @@ test('what cannot be started says why', async (t) => {
     [{ port: 1 }, 'INVALID_ARGUMENT'],
   ];
   for (const [options, code] of cases) await assert.rejects(Server.start(options), { code }, JSON.stringify(options));
+});
+
+test('what clients could not read as a host is not advertised', async (t) => {
+  const groupFile = join(await temporaryDirectory(t), 'group.json');
+  for (const advertise of ['tcp://127.0.0.1', '127.0.0.1:7000', 'host:7000', '[::1]', 'a/b', '']) {
+    await assert.rejects(Server.start({ groupFile, advertise }), { code: 'INVALID_ARGUMENT', message: /^advertise / });
+  }
+  assert.equal(existsSync(groupFile), false);
+  const server = await Server.start({ groupFile, advertise: 'localhost' });
+  assert.equal(server.address, `localhost:${server.port}`);
+  await (await Driver.open({ driver: 'fabric', groupFile })).close();
+  await server.close();
 });
 
 test('both sides may name the domain, in two ways; a wrong name is told which there are', async (t) => {

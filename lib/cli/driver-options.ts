@@ -34,7 +34,7 @@ const connectTimeoutMs = 10_000;
 
 const placeKeys = ['data', 'servers', 'groupFile'] as const;
 const listKeys = ['servers', 'modules'];
-const textKeys = ['driver', 'groupFile', 'provider', 'domain'];
+const textKeys = ['driver', 'data', 'groupFile', 'provider', 'domain'];
 
 /** `group_file` and `group-file`, as the reference writes options, are `groupFile`. */
 function optionName(key: string): string {
@@ -42,6 +42,7 @@ function optionName(key: string): string {
 }
 
 function optionValue(name: string, text: string): unknown {
+  if (name === 'data' && text === 'false') return false;
   if (textKeys.includes(name)) return text;
   const value = typedValue(text);
   return listKeys.includes(name) && !Array.isArray(value) ? [text] : value;

@@ -14,7 +14,7 @@ import { forwardCommand } from './forward.js';
 import { infoCommand } from './info.js';
 import { produceCommand } from './produce.js';
 import { serveCommand } from './serve.js';
-import { endWithClosedPipe, errorLine, note } from './terminal.js';
+import { endWithOutput, errorLine, note } from './terminal.js';
 import { topicCommand } from './topic.js';
 import { waitCommand } from './wait.js';
 
@@ -57,7 +57,7 @@ function exitByException(command: Command): void {
   for (const child of command.commands) exitByException(child);
 }
 
-endWithClosedPipe();
+endWithOutput();
 exitByException(program);
 try {
   await program.parseAsync();

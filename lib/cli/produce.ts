@@ -2,9 +2,11 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { Command } from 'commander';
 import { DiasporaError } from '../errors.js';
 import type { Producer } from '../producer.js';
+import { pushWhenReady } from '../push-when-ready.js';
 import { parseCount } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { note, untilInterrupted } from './terminal.js';
@@ -15,50 +17,86 @@ interface ProduceOptions extends ConnectionOptions {
 }
 
 interface Source {
+  /** Which line or file, for messages. */
+  readonly name: string;
   readonly metadata: string;
   readonly data?: Uint8Array;
 }
 
-async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<Source> {
+/** Ends when `stop` aborts, behind the lines that were read by then. */
+async function* linesOf(input: Readable, stop: AbortSignal): AsyncGenerator<Source> {
+  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  const end = (): void => {
+    // Destroying the input alone would leave the loop below waiting for ever.
+    lines.close();
+    input.destroy();
+  };
+  if (stop.aborted) end();
+  else stop.addEventListener('abort', end, { once: true });
   let number = 0;
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of lines) {
     number++;
     if (line.trim() === '') continue;
     try {
       JSON.parse(line);
     } catch (cause) {
-      const text = `line ${number} is not JSON: ${(cause as Error).message}; the lines before it were stored`;
-      throw new DiasporaError('INVALID_METADATA', text, { cause });
+      throw new DiasporaError('INVALID_METADATA', `line ${number} is not JSON: ${(cause as Error).message}`, { cause });
     }
-    yield { metadata: line };
+    yield { name: `line ${number}`, metadata: line };
   }
 }
 
-async function* filesOf(paths: readonly string[]): AsyncGenerator<Source> {
+async function* filesOf(paths: readonly string[], stop: AbortSignal): AsyncGenerator<Source> {
   for (const path of paths) {
+    if (stop.aborted) return;
     const data = await readFile(path);
-    yield { metadata: JSON.stringify({ name: basename(path), size: data.byteLength }), data };
+    yield { name: path, metadata: JSON.stringify({ name: basename(path), size: data.byteLength }), data };
   }
 }
 
-/** Pushes everything; returns how many. What was pushed is flushed whatever happens, so that an error loses nothing. */
+/** `error` with a remark around its message; what programs look at stays. */
+function withRemark(error: unknown, remark: (message: string) => string): Error {
+  if (error instanceof DiasporaError) {
+    return new DiasporaError(error.code, remark(error.message), { ...error, cause: error });
+  }
+  return new Error(remark(error instanceof Error ? error.message : String(error)), { cause: error });
+}
+
+/**
+ * Pushes everything, until something cannot be read or is refused: that aborts `failed`, with the reason. Waits for room
+ * where the driver is full. Returns how many events were stored, when nothing is pending; never rejects.
+ */
 async function pushAll(
   producer: Producer<unknown>,
   sources: AsyncIterable<Source>,
   partition: number | undefined,
-  interrupted: AbortSignal,
+  failed: AbortController,
 ): Promise<number> {
   let count = 0;
+  const settling = new Set<Promise<void>>();
   try {
-    for await (const { metadata, data } of sources) {
-      if (interrupted.aborted) break;
-      producer.push(metadata, data, partition === undefined ? undefined : { partition });
-      count++;
-      await producer.ready;
+    for await (const { name, metadata, data } of sources) {
+      if (failed.signal.aborted) break;
+      const options = partition === undefined ? undefined : { partition };
+      const { stored } = await pushWhenReady(producer, metadata, data, options);
+      const settled = stored.then(
+        () => {
+          count += 1;
+        },
+        (error) => failed.abort(withRemark(error, (message) => `${name} was not stored: ${message}`)),
+      );
+      settling.add(settled);
+      void settled.then(() => settling.delete(settled));
+      // What is refused at once stops what is behind it.
+      if (stored.completed) await settled;
     }
-  } finally {
-    await producer.close();
+  } catch (error) {
+    failed.abort(error);
   }
+  const [closed] = await Promise.allSettled([producer.close()]);
+  await Promise.all(settling);
+  // Told by the events that were in the batch, with their names; the first reason stays.
+  if (closed.status === 'rejected') failed.abort(closed.reason);
   return count;
 }
 
@@ -67,19 +105,24 @@ async function produce(topicName: string, files: string[], options: ProduceOptio
     const topic = await driver.openTopic(topicName);
     const producer = topic.producer({ name: 'diaspora-cli' });
     await untilInterrupted(async (interrupted) => {
-      // Ends the wait for further lines; what has been read by then is still stored.
-      interrupted.addEventListener('abort', () => process.stdin.destroy());
+      const failed = new AbortController();
+      const stop = AbortSignal.any([interrupted, failed.signal]);
       if (files.length === 0 && process.stdin.isTTY) note('reading lines of JSON; Ctrl-D ends');
-      const sources = files.length === 0 ? linesOf(process.stdin) : filesOf(files);
-      const count = await pushAll(producer, sources, options.partition, interrupted);
-      if (!options.quiet) note(`stored ${count} event${count === 1 ? '' : 's'} in ${topicName}`);
+      const sources = files.length === 0 ? linesOf(process.stdin, stop) : filesOf(files, stop);
+      const count = await pushAll(producer, sources, options.partition, failed);
+      const told = `stored ${count} event${count === 1 ? '' : 's'} in ${topicName}`;
+      if (failed.signal.aborted) throw withRemark(failed.signal.reason, (message) => `${message}; ${told}`);
+      if (!options.quiet) note(told);
     });
   });
 }
 
 export function produceCommand(): Command {
   return addConnectionOptions(new Command('produce'), parseCount)
-    .description('Store events: each line of JSON on stdin as metadata, or each FILE as data with { name, size }.')
+    .description(
+      'Store events: each line of JSON on stdin as metadata, or each FILE as data with { name, size }. Ends with the first ' +
+        'that is refused, and says which, and how many were stored.',
+    )
     .argument('<topic>')
     .argument('[files...]', 'files to store; without any, stdin is read')
     .option('--partition <n>', 'store everything in this partition', parseCount)

@@ -96,7 +96,7 @@ export function serveCommand(): Command {
     .description('Serve partitions from a directory until Ctrl-C. Prints one line when ready.')
     .option('--data <dir>', 'where topics and events are kept (default: memory only, gone at the end)')
     .option('--listen <address>', 'address for clients; port 0 takes a free one', 'tcp://127.0.0.1:0')
-    .option('--advertise <host>', 'host that clients shall connect to (default: the one listened on)')
+    .option('--advertise <host>', 'host that clients shall connect to, without a port (default: the one listened on)')
     .option('--group-file <file>', 'join the group in this file, which is created if need be; clients read it')
     .option('--provider <name>', 'libfabric provider, or several with commas', 'auto')
     .option(

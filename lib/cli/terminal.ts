@@ -21,18 +21,24 @@ export function noteLog({ level, message }: LogLine): void {
   note(`${level}: ${message}`);
 }
 
-/** A reader that has gone away (`diaspora consume x | head`) is an end, not an error. */
-export function endWithClosedPipe(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-}
-
 /** One line: what was wrong and what to do, with the stable code of a DiasporaError. */
 export function errorLine(error: unknown): string {
   const text = (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, ' ');
   return error instanceof DiasporaError ? `diaspora: ${text} [${error.code}]` : `diaspora: ${text}`;
+}
+
+/**
+ * What happens when output cannot be written. A reader of stdout that has gone away (`diaspora consume x | head`) is an
+ * end, not an error; anything else, such as a full disk, is one. Remarks that nobody reads any more (`diaspora serve 2>&1 |
+ * tee log`, where Ctrl-C reaches tee as well) are lost, and the command goes on: it has things to put in order.
+ */
+export function endWithOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    note(errorLine(error));
+    process.exit(1);
+  });
+  process.stderr.on('error', () => undefined);
 }
 
 /**

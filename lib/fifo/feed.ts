@@ -2,8 +2,9 @@
  * A pipe into a topic: each line that is written to the pipe becomes the metadata of one event, in order.
  *
  * A line is kept until it is stored; what a failure of the servers has kept from being stored is pushed again (so it may
- * be there twice), and the lines behind it wait. A line that can't be an event is told of and left out. No more is read
- * while too much is not yet stored.
+ * be there twice), and lines that are not yet pushed wait until it is stored. Those behind it that were in flight when it
+ * failed may be stored before it. A line that can't be an event is told of and left out. No more is read while too much is
+ * not yet stored.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiasporaError, type ErrorCode } from '../errors.js';
@@ -43,6 +44,8 @@ class Feed {
   readonly #failed: AbortController;
   readonly #inFlight: Promise<void>[] = [];
   #last: Promise<void> = Promise.resolve();
+  /** Something was not stored that will be pushed again: nothing more is pushed before it. */
+  #hasFailed = false;
 
   constructor(
     producer: Producer<unknown>,
@@ -59,18 +62,24 @@ class Feed {
 
   async take(lines: readonly Line[]): Promise<void> {
     this.pending += lines.length;
-    const pushed: PushedLine[] = [];
+    let pushed: PushedLine[] = [];
     for (const line of lines) {
       const metadata = this.#metadataOf(line);
-      if (metadata === undefined) this.pending -= 1;
-      else pushed.push(await this.#push(line, metadata));
+      if (metadata === undefined) {
+        this.pending -= 1;
+        continue;
+      }
+      // Waited for here as well: it comes with the failure of what was in its way.
+      await this.#producer.ready;
+      if (this.#hasFailed) {
+        await this.#settleLater(pushed);
+        pushed = [];
+        await this.#last;
+        this.#hasFailed = false;
+      }
+      pushed.push(await this.#push(line, metadata));
     }
-    if (pushed.length === 0) return;
-    const before = this.#last;
-    this.#last = before.then(() => this.#settle(pushed));
-    this.#last.catch((error) => this.#failed.abort(error));
-    this.#inFlight.push(this.#last);
-    if (this.#inFlight.length >= runsInFlightMax) await this.#inFlight.shift();
+    await this.#settleLater(pushed);
   }
 
   /** Everything is stored, or this rejects with why it is not. */
@@ -98,7 +107,21 @@ class Feed {
   }
 
   async #push(line: Line, metadata: string): Promise<PushedLine> {
-    return { line, metadata, ...(await pushWhenReady(this.#producer, metadata)) };
+    const { stored } = await pushWhenReady(this.#producer, metadata);
+    stored.catch((error) => {
+      if (!isOfEvent(error)) this.#hasFailed = true;
+    });
+    return { line, metadata, stored };
+  }
+
+  /** Behind what was pushed before. Returns when not too many runs are in flight. */
+  async #settleLater(run: readonly PushedLine[]): Promise<void> {
+    if (run.length === 0) return;
+    const before = this.#last;
+    this.#last = before.then(() => this.#settle(run));
+    this.#last.catch((error) => this.#failed.abort(error));
+    this.#inFlight.push(this.#last);
+    if (this.#inFlight.length >= runsInFlightMax) await this.#inFlight.shift();
   }
 
   /** Returns when each of `run` is stored or left out. */

@@ -43,6 +43,8 @@ export class StagePool implements ThreadOwner, WorkSource {
   #fruitless = 0;
   #closing: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
+  /** Of the workers that were destroyed; who destroys again waits for them as well. */
+  #ended: Promise<unknown> = Promise.resolve();
   readonly #setups = new WeakSet<StageSetup>();
   /** Lets workers forget the stages of handles that were collected. */
   readonly #collected = new FinalizationRegistry<number>((id) => {
@@ -109,7 +111,8 @@ export class StagePool implements ThreadOwner, WorkSource {
     const threads = this.#threads.splice(0);
     for (const thread of threads) for (const { jobs } of thread.groups) this.#failAll(jobs, error);
     this.#rest();
-    await Promise.all(threads.map((thread) => thread.terminate()));
+    this.#ended = Promise.all([this.#ended, ...threads.map((thread) => thread.terminate())]);
+    await this.#ended;
   }
 
   threadReady(): void {

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { failInOneLine, linesOf, type Outcome, place, run, start, succeed } from '../support/command-line.js';
+import { Driver, Server, type TopicHandle } from '../../lib/index.js';
+import { failInOneLine, linesOf, type Outcome, place, run, start, succeed, textOf } from '../support/command-line.js';
+import { until } from '../support/pipes.js';
 
 const commands = [
   'serve',
@@ -85,9 +87,78 @@ test('a directory is enough: create, produce lines, consume, list, describe, del
 test('a bad line ends the command, and what came before it is stored', async () => {
   const where = ['--data', 'badline'];
   await succeed(['topic', 'create', 'notes', ...where]);
-  await failInOneLine(['produce', 'notes', ...where], /line 2 is not JSON/, '{"n":1}\n{"n":\n{"n":3}\n');
+  await failInOneLine(
+    ['produce', 'notes', ...where],
+    /line 2 is not JSON: .*; stored 1 event in notes/,
+    '{"n":1}\n{"n":\n{"n":3}\n',
+  );
   const events = await succeed(['consume', 'notes', '--json', '--idle-timeout', '200', ...where]);
   assert.equal(events.length, 1);
+});
+
+/** The topic `notes` in memory, behind a server of this process. */
+async function serveNotes(t: TestContext): Promise<{ where: string[]; topic: TopicHandle; driver: Driver }> {
+  const server = await Server.start();
+  t.after(() => server.close());
+  const driver = await Driver.open({ driver: 'fabric', servers: [server.address] });
+  t.after(() => driver.close());
+  await driver.createTopic('notes');
+  return { where: ['--server', server.address], topic: await driver.openTopic('notes'), driver };
+}
+
+test('produce ends with the first event that is refused, says which, and how many were stored', async () => {
+  const where = ['--data', 'refused'];
+  await succeed(['topic', 'create', 'numbers', '--validator', 'schema', '--validator.schema.type', 'number', ...where]);
+  const produced = ['produce', 'numbers', ...where];
+  const refused = /^diaspora: line 2 was not stored: .*; stored 1 event in numbers \[INVALID_METADATA\]$/m;
+  await failInOneLine(produced, refused, '1\n"two"\n3\n');
+  await succeed(['topic', 'create', 'texts', ...where]);
+  const tooLarge = /line 2 was not stored: .*; stored 1 event in texts \[EVENT_TOO_LARGE\]$/m;
+  await failInOneLine(['produce', 'texts', ...where], tooLarge, `1\n"${'x'.repeat(1_100_000)}"\n3\n`);
+  const missing = /missing\.raw.*; stored 0 events in texts/;
+  await failInOneLine(['produce', 'texts', 'missing.raw', ...where], missing);
+  await succeed(['topic', 'complete', 'texts', ...where]);
+  const complete = /line 1 was not stored: .*; stored 0 events in texts \[TOPIC_COMPLETE\]$/m;
+  await failInOneLine(['produce', 'texts', ...where], complete, '1\n2\n');
+});
+
+test('produce ends with an event that is refused while its input is open', async (t) => {
+  const { where, driver } = await serveNotes(t);
+  await driver.completeTopic('notes');
+  const producer = start(['produce', 'notes', ...where]);
+  const told = textOf(producer.stderr!);
+  producer.stdin!.write('1\n');
+  assert.deepEqual(await once(producer, 'exit'), [1, null]);
+  assert.match(await told, /^diaspora: line 1 was not stored: .* \[TOPIC_COMPLETE\]\n$/);
+});
+
+test('produce waits for room where the driver is full, also for what alone is more than its limit', async () => {
+  const where = ['--data', 'room', '--driver.pending_bytes_max', '601000'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  const sizes = [300_000, 300_000, 300_000, 900_000, 300_000, 300_000];
+  const files = sizes.map((size, n) => {
+    writeFileSync(join(place, `room-${n}`), new Uint8Array(size).fill(n));
+    return `room-${n}`;
+  });
+  const { code, stderr } = await run(['produce', 'notes', ...files, ...where]);
+  assert.deepEqual([code, stderr], [0, 'stored 6 events in notes\n']);
+  const lines = await succeed(['consume', 'notes', '--json', '--max', '6', ...where]);
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).metadata.size),
+    sizes,
+  );
+});
+
+test('Ctrl-C ends produce while its input is open, and what it has read is stored', async (t) => {
+  const { where, topic } = await serveNotes(t);
+  const producer = start(['produce', 'notes', ...where]);
+  const told = textOf(producer.stderr!);
+  producer.stdin!.write('1\n2\n');
+  const consumer = topic.consumer({ name: 'reader' });
+  assert.deepEqual([(await consumer.pull()).metadata, (await consumer.pull()).metadata], [1, 2]);
+  producer.kill('SIGINT');
+  assert.deepEqual(await once(producer, 'exit'), [0, null]);
+  assert.equal(await told, 'stored 2 events in notes\n');
 });
 
 test('a named consumer goes on where it stopped', async () => {
@@ -130,6 +201,29 @@ test('a server: files go in and come out byte by byte, Ctrl-C stops everything c
   }
   assert.ok(JSON.parse((await lines.next()).value).counters.dataBytesByRma >= 300_000);
   assert.deepEqual(await once(server, 'exit'), [0, null]);
+});
+
+test('a server whose output nobody reads any more stops in order', async () => {
+  const [readyFile, groupFile] = [join(place, 'unread-ready'), join(place, 'unread-group.json')];
+  const server = start(['serve', '--ready-file', readyFile, '--group-file', groupFile]);
+  await until(() => existsSync(readyFile) || undefined);
+  server.stdout!.destroy();
+  server.stderr!.destroy();
+  server.kill('SIGINT');
+  assert.deepEqual(await once(server, 'exit'), [0, null]);
+  assert.equal(existsSync(readyFile), false);
+  assert.deepEqual(JSON.parse(readFileSync(groupFile, 'utf8')).servers, []);
+});
+
+test('output that cannot be written is an error of one line', async () => {
+  const where = ['--data', 'full'];
+  await succeed(['topic', 'create', 'notes', ...where]);
+  const full = openSync('/dev/full', 'w');
+  const list = start(['topic', 'list', ...where], {}, full);
+  const told = textOf(list.stderr!);
+  assert.deepEqual(await once(list, 'exit'), [1, null]);
+  assert.match(await told, /^diaspora: ENOSPC: .*\n$/);
+  closeSync(full);
 });
 
 test('servers of a group wait for each other, write their ready files, and scripts wait for them', async () => {

@@ -29,6 +29,9 @@ test('options of the driver have the type that their key wants, and may be writt
     modules: ['./m'],
   });
   assert.deepEqual(collectDriverOption('data=false'), { data: false });
+  for (const data of ['2024', 'true', 'a,b', './false']) {
+    assert.deepEqual(collectDriverOption(`data=${data}`), { data });
+  }
   for (const text of ['a.b=1', '=1']) assert.throws(() => collectDriverOption(text), /no option/);
 });
 

@@ -9,7 +9,8 @@ import { runFifoDaemon } from '../../lib/fifo/daemon.js';
 import { makePipe, openForWriting } from '../../lib/fifo/pipe-file.js';
 import { PipeReader } from '../../lib/fifo/pipe-reader.js';
 import { consumerNameOf } from '../../lib/fifo/tap.js';
-import { Driver, type DriverOptions, type TopicHandle, type TopicOptions } from '../../lib/index.js';
+import { Completion } from '../../lib/future.js';
+import { DiasporaError, Driver, type DriverOptions, type TopicHandle, type TopicOptions } from '../../lib/index.js';
 import { Reader, shell, until, writeText } from '../support/pipes.js';
 import { startServer } from '../support/server-process.js';
 import { temporaryDirectory } from '../support/temporary.js';
@@ -230,6 +231,34 @@ test('a server that goes and comes back: the lines wait and none is lost', watch
   await writeText(join(directory, 'in'), 'four\n');
   await daemon.stop();
   assert.deepEqual([...new Set(await allOf(topic))], ['one', 'two', 'three', 'four']);
+});
+
+test('lines behind one whose storing fails for a while wait for it', watchdog, async (t) => {
+  const directory = await temporaryDirectory(t);
+  const { driver, topic } = await openTopic(t);
+  const openTopicOf = driver.openTopic.bind(driver) as (name: string) => Promise<TopicHandle>;
+  t.mock.method(driver, 'openTopic', async (name: string) => {
+    const opened = await openTopicOf(name);
+    const producer = opened.producer();
+    const push = producer.push.bind(producer);
+    // The first line fails twice, as it does when a server is gone for too long.
+    let failures = 2;
+    t.mock.method(producer, 'push', (metadata: string) => {
+      if (metadata !== '"one"' || failures === 0) return push(metadata);
+      failures -= 1;
+      return Completion.failed(new DiasporaError('CONNECTION_LOST', 'gone'));
+    });
+    t.mock.method(opened, 'producer', () => producer);
+    return opened;
+  });
+  const daemon = await startDaemon(t, driver, directory, ['in -> notes']);
+  const pipe = join(directory, 'in');
+  await writeText(pipe, 'one\ntwo\n');
+  await daemon.note(/1 line was not stored: gone; trying again/);
+  await writeText(pipe, 'three\nfour\n');
+  await until(async () => (await count(topic)) === 4 || undefined);
+  await daemon.stop();
+  assert.deepEqual(await allOf(topic), ['one', 'two', 'three', 'four']);
 });
 
 test('a topic that is deleted ends its pipe only, with its error and what was lost', watchdog, async (t) => {

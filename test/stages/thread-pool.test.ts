@@ -13,6 +13,7 @@ import {
   Ordering,
   type Producer,
   type ProducerOptions,
+  type ThreadPool,
   type ThreadPoolOptions,
   type TopicHandle,
   type TopicOptions,
@@ -462,6 +463,22 @@ test('a pool that is closed finishes what it has, and takes nothing more', async
   await producer.close();
   await driver.close();
   assert.throws(() => driver.makeThreadPool(1), { code: 'INVALID_STATE' });
+});
+
+test('a driver forgets a pool that is closed or destroyed', { timeout: 60_000 }, async (t) => {
+  const { driver } = await place(t);
+  for (const end of ['close', 'destroy'] as const) {
+    const made = async (): Promise<WeakRef<ThreadPool>> => {
+      const pool = driver.makeThreadPool(1);
+      await pool[end]();
+      return new WeakRef(pool);
+    };
+    const pool = await made();
+    await until(() => {
+      globalThis.gc?.();
+      return pool.deref() === undefined;
+    });
+  }
 });
 
 test('the options of a pool are checked', async (t) => {

@@ -20,16 +20,27 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
+export async function textOf(stream: NodeJS.ReadableStream): Promise<string> {
   let text = '';
   for await (const part of stream.setEncoding('utf8')) text += part;
   return text;
 }
 
-/** Starts `diaspora ARGS` in `place`; of the product's environment variables it has only those of `environment`. */
-export function start(args: readonly string[], environment: Readonly<Record<string, string>> = {}): ChildProcess {
+/**
+ * Starts `diaspora ARGS` in `place`; of the product's environment variables it has only those of `environment`. `stdout` may
+ * be an open file.
+ */
+export function start(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  stdout: 'pipe' | number = 'pipe',
+): ChildProcess {
   const { DIASPORA_GROUP_FILE: _, DIASPORA_CTL_DRIVER_OPTIONS: __, ...rest } = process.env;
-  return spawn(process.execPath, [cli, ...args], { cwd: place, env: { ...rest, ...environment }, stdio: 'pipe' });
+  return spawn(process.execPath, [cli, ...args], {
+    cwd: place,
+    env: { ...rest, ...environment },
+    stdio: ['pipe', stdout, 'pipe'],
+  });
 }
 
 export async function run(
