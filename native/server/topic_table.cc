@@ -237,8 +237,9 @@ void TopicTable::close_partitions(const Partitions& partitions, partition::Statu
   gather->done = std::move(done);
   for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
     if (hosted == nullptr) continue;
-    hosted->closing = true;
+    // First: readers that go now take themselves off the partition's observers, which `closing` forbids.
     if (on_closing) on_closing(hosted.get());
+    hosted->closing = true;
     ++gather->left;
     hosted->partition->close([gather, hosted, reactor = &core_->reactor](const Status& status) {
       // From a pass of its own: a partition may not be destroyed inside its callback.

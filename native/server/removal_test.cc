@@ -1,0 +1,50 @@
+// Topics that are removed while somebody still works with them.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "server/end_to_end_test_kit.h"
+
+namespace diaspora::server {
+namespace {
+
+class Removal : public EndToEnd {
+ protected:
+  // One partition in a log, and a producer of a batch an event.
+  void begin_with_log() {
+    start_servers(1, make_directory());
+    begin();
+    put_topic(1, wire::ManagerKind::kLog);
+    open_producer(1);
+  }
+  void push_large(size_t count, size_t bytes) {
+    const auto data = std::make_shared<std::string>(pattern(bytes, 1));
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(push(*producer_, 0, "{}", {segment_of(*data, data)}).code, ErrorCode::kOk);
+    }
+  }
+  uint64_t begin_remove() {
+    client_->topic_remove(next_request_, 0, topic_.uuid);
+    return next_request_++;
+  }
+  Status wait(uint64_t request) { return sink_->wait_request(request).status(); }
+};
+
+TEST_P(Removal, AConsumerGoesWhileItsPartitionCloses) {
+  begin_with_log();
+  Consumer& consumer = open_consumer(consumer_options(false));
+  constexpr size_t kBatches = 12;
+  push_large(kBatches, size_t{4} << 20);
+  sink_->wait_batches(1);
+  const uint64_t removed = begin_remove();
+  consumer.destroy();
+  EXPECT_TRUE(wait(removed).ok());
+  sink_->wait_batches(kBatches);  // stored, or refused: the server is there to say so
+}
+
+INSTANTIATE_TEST_SUITE_P(Providers, Removal, ::testing::Values("local", "tcp"),
+                         [](const auto& param) { return param.param; });
+
+}  // namespace
+}  // namespace diaspora::server
