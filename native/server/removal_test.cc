@@ -1,8 +1,10 @@
 // Topics that are removed while somebody still works with them.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "server/end_to_end_test_kit.h"
 
@@ -28,6 +30,13 @@ class Removal : public EndToEnd {
     client_->topic_remove(next_request_, 0, topic_.uuid);
     return next_request_++;
   }
+  // Answered after all that was asked for before it.
+  std::vector<wire::TopicRecord> list() {
+    client_->topic_list(next_request_, 0, "");
+    const auto listed = sink_->wait_request(next_request_++);
+    EXPECT_TRUE(listed.ok());
+    return listed.ok() ? std::get<std::vector<wire::TopicRecord>>(listed.value()) : std::vector<wire::TopicRecord>{};
+  }
   Status wait(uint64_t request) { return sink_->wait_request(request).status(); }
 };
 
@@ -41,6 +50,18 @@ TEST_P(Removal, AConsumerGoesWhileItsPartitionCloses) {
   consumer.destroy();
   EXPECT_TRUE(wait(removed).ok());
   sink_->wait_batches(kBatches);  // stored, or refused: the server is there to say so
+}
+
+TEST_P(Removal, TheServerStopsMeanwhile) {
+  begin_with_log();
+  push_large(12, size_t{4} << 20);
+  sink_->wait_batches(1);
+  begin_remove();
+  list();
+  EXPECT_TRUE(servers_[0]->stop().ok());
+  restart(directory_);
+  EXPECT_TRUE(list().empty()) << "what has begun is finished first";
+  EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/topics"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Providers, Removal, ::testing::Values("local", "tcp"),

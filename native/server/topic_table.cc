@@ -216,18 +216,23 @@ Status TopicTable::put(const wire::TopicRecord& record) {
 }
 
 void TopicTable::remove(const Uuid& topic, partition::StatusCallback done) {
+  std::vector<partition::StatusCallback>& waiting = removing_[topic];
+  waiting.push_back(std::move(done));
+  if (waiting.size() > 1) return;  // under way
   Partitions partitions;
   const auto it = open_.find(topic);
   if (it != open_.end()) {
     partitions = std::move(it->second);
     open_.erase(it);
   }
-  close_partitions(partitions, [this, topic, done = std::move(done)](const Status& closed) {
+  close_partitions(partitions, [this, topic](const Status& closed) {
     // What could not be written any more is deleted anyway.
     static_cast<void>(closed);
     Status removed = core_->storage->remove(topic);
     if (removed) removed = core_->storage->remove_partition_files(topic);
-    done(removed);
+    const std::vector<partition::StatusCallback> answers = std::move(removing_.extract(topic).mapped());
+    for (const partition::StatusCallback& answer : answers) answer(removed);
+    if (removing_.empty() && all_removed_) std::exchange(all_removed_, nullptr)();
   });
 }
 
@@ -333,7 +338,11 @@ void TopicTable::close_all(partition::StatusCallback done) {
   for (auto& [topic, partitions] : open_) all.insert(all.end(), partitions.begin(), partitions.end());
   open_.clear();
   arm_retention();
-  close_partitions(all, std::move(done));
+  // Who is told that all is closed lets go of the storage, which topics that are being removed still need.
+  close_partitions(all, [this, done = std::move(done)](const Status& status) {
+    if (removing_.empty()) return done(status);
+    all_removed_ = [done, status] { done(status); };
+  });
 }
 
 }  // namespace diaspora::server

@@ -78,7 +78,7 @@ class TopicTable {
   // TOPIC_NOT_FOUND, INVALID_PARTITION.
   Result<std::shared_ptr<HostedPartition>> find(const Uuid& topic, PartitionIndex index) const;
   size_t release_cache(size_t bytes);
-  // Flushes and closes everything; `done` gets the first error.
+  // Flushes and closes everything, after what is being removed; `done` gets the first error.
   void close_all(partition::StatusCallback done);
 
   // Sessions drop what they have on a partition when it is about to close.
@@ -97,6 +97,8 @@ class TopicTable {
 
   Core* core_;
   std::unordered_map<Uuid, Partitions> open_;
+  std::unordered_map<Uuid, std::vector<partition::StatusCallback>> removing_;  // who waits for it
+  std::function<void()> all_removed_;                                          // close_all() does
   Reactor::TimerId retention_timer_ = 0;
 };
 
