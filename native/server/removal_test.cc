@@ -37,6 +37,10 @@ class Removal : public EndToEnd {
     EXPECT_TRUE(listed.ok());
     return listed.ok() ? std::get<std::vector<wire::TopicRecord>>(listed.value()) : std::vector<wire::TopicRecord>{};
   }
+  uint64_t begin_put(const wire::TopicRecord& record) {
+    client_->topic_put(next_request_, 0, record);
+    return next_request_++;
+  }
   Status wait(uint64_t request) { return sink_->wait_request(request).status(); }
 };
 
@@ -62,6 +66,42 @@ TEST_P(Removal, TheServerStopsMeanwhile) {
   restart(directory_);
   EXPECT_TRUE(list().empty()) << "what has begun is finished first";
   EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/topics"));
+}
+
+TEST_P(Removal, WhatIsPutMeanwhileDoesNotBringTheTopicBack) {
+  begin_with_log();
+  wire::TopicRecord longer = topic_;
+  longer.placement.push_back(servers_[0]->uuid());
+  wire::TopicRecord deleting = topic_;
+  deleting.state = wire::TopicState::kDeleting;
+  push_large(12, size_t{4} << 20);
+  sink_->wait_batches(1);
+  const uint64_t removed = begin_remove();
+  const uint64_t put = begin_put(longer);
+  const uint64_t deleted_again = begin_put(deleting);
+  const uint64_t removed_again = begin_remove();
+  EXPECT_EQ(wait(put).code(), ErrorCode::k_TOPIC_DELETED);
+  EXPECT_TRUE(wait(deleted_again).ok());
+  EXPECT_TRUE(wait(removed).ok());
+  EXPECT_TRUE(wait(removed_again).ok());
+  EXPECT_TRUE(list().empty());
+  EXPECT_TRUE(wait(begin_remove()).ok()) << "it is gone already";
+}
+
+TEST_P(Removal, WhatIsMarkedAsDeletedStaysSoUntilItIsRemoved) {
+  begin_with_log();
+  const wire::TopicRecord active = topic_;
+  topic_.state = wire::TopicState::kDeleting;
+  EXPECT_TRUE(wait(begin_put(topic_)).ok());
+  EXPECT_TRUE(wait(begin_put(topic_)).ok());
+  EXPECT_EQ(wait(begin_put(active)).code(), ErrorCode::k_TOPIC_DELETED);
+  EXPECT_TRUE(wait(begin_remove()).ok());
+  topic_ = {};
+  put_topic(1, wire::ManagerKind::kLog);  // another one of that name
+  open_producer(1);
+  push_large(1, 100);
+  flush();
+  EXPECT_EQ(stored_events(), 1U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Providers, Removal, ::testing::Values("local", "tcp"),

@@ -60,6 +60,12 @@ Status merge_placement(const partition::TopicEntry& known, partition::TopicEntry
   return {};
 }
 
+// The answer to what is put of a topic that goes; several may delete it.
+Status put_while_deleted(const partition::TopicEntry& entry) {
+  if (entry.state == partition::TopicState::kDeleting) return {};
+  return {ErrorCode::k_TOPIC_DELETED, "topic '" + entry.name + "' is being deleted"};
+}
+
 // Answers `done` once, after `left` more parts, with the first error.
 struct Gather {
   size_t left = 0;
@@ -185,6 +191,8 @@ Status TopicTable::merge(partition::TopicEntry* entry) const {
   for (const partition::TopicEntry& other : core_->storage->entries()) {
     if (other.uuid == entry->uuid) {
       known = other.state != TopicState::kDeleting;
+      const Status allowed = known ? Status() : put_while_deleted(*entry);
+      if (!allowed) return allowed;
       if (other.state == TopicState::kComplete && entry->state == TopicState::kActive) {
         return {ErrorCode::k_TOPIC_COMPLETE, "topic '" + entry->name + "' is complete"};
       }
@@ -202,6 +210,7 @@ Status TopicTable::put(const wire::TopicRecord& record) {
   const Status valid = wire::validate_name(record.name);
   if (!valid) return valid;
   partition::TopicEntry entry = to_entry(record);
+  if (removing_.contains(entry.uuid)) return put_while_deleted(entry);
   const Status allowed = merge(&entry);
   if (!allowed) return allowed;
   const Status stored = core_->storage->put(entry);

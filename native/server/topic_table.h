@@ -58,6 +58,7 @@ class TopicTable {
   // Opens every partition that the catalogue gives this server, and reports what recovery found.
   Status open_all();
   // TOPIC_EXISTS when another topic of that name is active or being deleted; one that was never finished is replaced.
+  // TOPIC_DELETED when this one is being deleted.
   // A complete topic stays complete: TOPIC_COMPLETE. What is not here can't be completed: TOPIC_NOT_FOUND. Partitions
   // are only ever added: of the placement that is here and the one that is put the longer counts, and begins with the
   // other, else INVALID_ARGUMENT. (So puts of two clients that add partitions, and repeated ones, may come in any
