@@ -79,9 +79,12 @@ void BatchSender::list(BatchLane* lane) {
 }
 
 Batch* BatchSender::next_to_send(const BatchLane& lane) {
-  const auto found = std::find_if(lane.queue.begin(), lane.queue.end(),
-                                  [](const auto& batch) { return batch->state == State::kWaiting; });
-  return found == lane.queue.end() ? nullptr : found->get();
+  for (const std::unique_ptr<Batch>& batch : lane.queue) {
+    if (batch->state == State::kWaiting) return batch.get();
+    // Its refusal is under way, as that of its session: what comes after it must not get before it in the new one.
+    if (batch->state == State::kSent && batch->session != lane.session) return nullptr;
+  }
+  return nullptr;
 }
 
 void BatchSender::pump() {
@@ -170,6 +173,7 @@ void BatchSender::settle(BatchLane* lane, Batch* batch, const wire::BatchAnswer&
                                     connection_->name() + ": " + answer.detail});
   }
   flush(lane);
+  if (!lane->queue.empty()) list(lane);
 }
 
 bool BatchSender::try_again(BatchLane* lane, Batch* batch, ErrorCode code) {

@@ -100,5 +100,24 @@ TEST(CursorStore, RefusesMoreConsumersThanItsBound) {
   EXPECT_TRUE(table.check_name("7").ok());
 }
 
+TEST(CursorStore, BoundsConsumersThatAreBeingStored) {
+  TestWorld world(Durability::kMemory);
+  ASSERT_TRUE(world.start().ok());
+  EXPECT_EQ(world.acknowledge(EventId(7)).code(), ErrorCode::k_OFFSET_OUT_OF_RANGE);
+  EXPECT_TRUE(world.partition->consumers().empty()) << "what is refused is not counted";
+  size_t answered = 0;
+  size_t refused = 0;
+  constexpr size_t kNames = CursorTable::kCursorsMax + 10;
+  for (size_t i = 0; i < kNames; ++i) {
+    world.partition->change_consumer(std::to_string(i), {.fence = 1}, [&](const Status& status) {
+      ++answered;
+      if (status.code() == ErrorCode::k_RESOURCE_EXHAUSTED) ++refused;
+    });
+  }
+  world.executor.run_until([&] { return answered == kNames; });
+  EXPECT_EQ(refused, 10U);
+  EXPECT_EQ(world.partition->consumers().size(), CursorTable::kCursorsMax);
+}
+
 }  // namespace
 }  // namespace diaspora::partition

@@ -33,6 +33,8 @@ class CursorTable {
     return {};
   }
 
+  // Counts from now on: those whose first change is being stored are bounded too.
+  void admit(const std::string& consumer) { states_.try_emplace(consumer); }
   void apply(const std::string& consumer, const ConsumerChange& change) { states_[consumer].apply(change); }
   void restore(const std::string& consumer, const ConsumerState& state) { states_[consumer] = state; }
 

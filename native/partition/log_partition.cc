@@ -274,6 +274,7 @@ void LogPartition::acknowledge(const std::string& consumer, EventId id, StatusCa
     answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
     return;
   }
+  cursors_.admit(consumer);
   cursor_store_->change({consumer, {.next_id = next_id}, std::move(done)});
 }
 
@@ -284,6 +285,7 @@ void LogPartition::change_consumer(const std::string& consumer, const ConsumerCh
     answers_.add([done = std::move(done), status = std::move(status)] { done(status); });
     return;
   }
+  cursors_.admit(consumer);
   cursor_store_->change({consumer, change, std::move(done)});
 }
 

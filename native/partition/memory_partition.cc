@@ -1,6 +1,8 @@
 #include "partition/memory_partition.h"
 
 #include <algorithm>
+#include <limits>
+#include <string>
 #include <utility>
 
 #include "partition/batch_search.h"
@@ -44,15 +46,18 @@ Result<AppendOutcome> MemoryPartition::store(AppendRequest request) {
   return outcome;
 }
 
+// What a refused batch would have dropped stays.
 Status MemoryPartition::make_room(uint64_t bytes) {
-  if (options_.drop_oldest && bytes <= options_.bytes_max) {
-    while (bytes_held_ + bytes > options_.bytes_max) drop_oldest();
+  const uint64_t retained_max =
+      options_.retention.bytes > 0 ? options_.retention.bytes : std::numeric_limits<uint64_t>::max();
+  const uint64_t kept_max = options_.drop_oldest ? std::min(retained_max, options_.bytes_max) : retained_max;
+  const bool drops_enough = kept_max <= options_.bytes_max;
+  if (bytes > options_.bytes_max || (!drops_enough && bytes_held_ + bytes > options_.bytes_max)) {
+    return {ErrorCode::k_NO_SPACE,
+            "the memory partition is at its bound of " + std::to_string(options_.bytes_max) + " bytes"};
   }
-  const uint64_t kept_max = options_.retention.bytes;
-  while (kept_max > 0 && !batches_.empty() && bytes_held_ + bytes > kept_max) drop_oldest();
-  if (bytes_held_ + bytes <= options_.bytes_max) return {};
-  return {ErrorCode::k_NO_SPACE,
-          "the memory partition is at its bound of " + std::to_string(options_.bytes_max) + " bytes"};
+  while (!batches_.empty() && bytes_held_ + bytes > kept_max) drop_oldest();
+  return {};
 }
 
 void MemoryPartition::drop_oldest() {

@@ -65,6 +65,17 @@ TEST_F(MemoryPartitionBound, RetentionKeepsTheNewestBytes) {
   EXPECT_EQ(tiny.first_id(), EventId(2)) << "the newest batch stays";
 }
 
+TEST_F(MemoryPartitionBound, WhatIsRefusedDropsNothing) {
+  MemoryPartition partition(&executor_, {.bytes_max = 8 * 4096, .retention = {4 * 4096, 0}});
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(append(partition, 100).ok());
+  EXPECT_EQ(append(partition, 10 * 4096).error().code, ErrorCode::k_NO_SPACE);
+  EXPECT_EQ(partition.first_id(), EventId(0));
+  MemoryPartition small(&executor_, {.bytes_max = 4 * 4096, .retention = {5 * 4096, 0}});
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(append(small, 100).ok());
+  EXPECT_EQ(append(small, 4096).error().code, ErrorCode::k_NO_SPACE) << "less is stored than may be kept";
+  EXPECT_EQ(small.first_id(), EventId(0));
+}
+
 TEST_F(MemoryPartitionBound, RetentionDropsWhatIsTooOld) {
   int64_t now_ns = 1'000'000'000;
   MemoryPartition partition(&executor_, {.retention = {0, 10}, .clock_ns = [&] { return now_ns; }});

@@ -146,7 +146,8 @@ class Partition {
 
   // What is kept for `consumer`: nothing but zeros when it is not known.
   virtual ConsumerState consumer(const std::string& consumer) const = 0;
-  // All of them, by name. Valid until the next acknowledgement or change.
+  // All of them, by name; nothing is kept yet for those whose first change is being stored. Valid until the next
+  // acknowledgement or change.
   virtual const std::unordered_map<std::string, ConsumerState>& consumers() const = 0;
   std::optional<EventId> cursor(const std::string& name) const { return consumer(name).next_id; }
   // Everything up to and including `id` is done for `consumer`. Never moves backwards (an older id is a success without

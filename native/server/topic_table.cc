@@ -60,6 +60,12 @@ Status merge_placement(const partition::TopicEntry& known, partition::TopicEntry
   return {};
 }
 
+// The answer to what is put of a topic that goes; several may delete it.
+Status put_while_deleted(const partition::TopicEntry& entry) {
+  if (entry.state == partition::TopicState::kDeleting) return {};
+  return {ErrorCode::k_TOPIC_DELETED, "topic '" + entry.name + "' is being deleted"};
+}
+
 // Answers `done` once, after `left` more parts, with the first error.
 struct Gather {
   size_t left = 0;
@@ -185,6 +191,8 @@ Status TopicTable::merge(partition::TopicEntry* entry) const {
   for (const partition::TopicEntry& other : core_->storage->entries()) {
     if (other.uuid == entry->uuid) {
       known = other.state != TopicState::kDeleting;
+      const Status allowed = known ? Status() : put_while_deleted(*entry);
+      if (!allowed) return allowed;
       if (other.state == TopicState::kComplete && entry->state == TopicState::kActive) {
         return {ErrorCode::k_TOPIC_COMPLETE, "topic '" + entry->name + "' is complete"};
       }
@@ -202,6 +210,7 @@ Status TopicTable::put(const wire::TopicRecord& record) {
   const Status valid = wire::validate_name(record.name);
   if (!valid) return valid;
   partition::TopicEntry entry = to_entry(record);
+  if (removing_.contains(entry.uuid)) return put_while_deleted(entry);
   const Status allowed = merge(&entry);
   if (!allowed) return allowed;
   const Status stored = core_->storage->put(entry);
@@ -216,18 +225,23 @@ Status TopicTable::put(const wire::TopicRecord& record) {
 }
 
 void TopicTable::remove(const Uuid& topic, partition::StatusCallback done) {
+  std::vector<partition::StatusCallback>& waiting = removing_[topic];
+  waiting.push_back(std::move(done));
+  if (waiting.size() > 1) return;  // under way
   Partitions partitions;
   const auto it = open_.find(topic);
   if (it != open_.end()) {
     partitions = std::move(it->second);
     open_.erase(it);
   }
-  close_partitions(partitions, [this, topic, done = std::move(done)](const Status& closed) {
+  close_partitions(partitions, [this, topic](const Status& closed) {
     // What could not be written any more is deleted anyway.
     static_cast<void>(closed);
     Status removed = core_->storage->remove(topic);
     if (removed) removed = core_->storage->remove_partition_files(topic);
-    done(removed);
+    const std::vector<partition::StatusCallback> answers = std::move(removing_.extract(topic).mapped());
+    for (const partition::StatusCallback& answer : answers) answer(removed);
+    if (removing_.empty() && all_removed_) std::exchange(all_removed_, nullptr)();
   });
 }
 
@@ -237,8 +251,9 @@ void TopicTable::close_partitions(const Partitions& partitions, partition::Statu
   gather->done = std::move(done);
   for (const std::shared_ptr<HostedPartition>& hosted : partitions) {
     if (hosted == nullptr) continue;
-    hosted->closing = true;
+    // First: readers that go now take themselves off the partition's observers, which `closing` forbids.
     if (on_closing) on_closing(hosted.get());
+    hosted->closing = true;
     ++gather->left;
     hosted->partition->close([gather, hosted, reactor = &core_->reactor](const Status& status) {
       // From a pass of its own: a partition may not be destroyed inside its callback.
@@ -332,7 +347,11 @@ void TopicTable::close_all(partition::StatusCallback done) {
   for (auto& [topic, partitions] : open_) all.insert(all.end(), partitions.begin(), partitions.end());
   open_.clear();
   arm_retention();
-  close_partitions(all, std::move(done));
+  // Who is told that all is closed lets go of the storage, which topics that are being removed still need.
+  close_partitions(all, [this, done = std::move(done)](const Status& status) {
+    if (removing_.empty()) return done(status);
+    all_removed_ = [done, status] { done(status); };
+  });
 }
 
 }  // namespace diaspora::server

@@ -58,6 +58,7 @@ class TopicTable {
   // Opens every partition that the catalogue gives this server, and reports what recovery found.
   Status open_all();
   // TOPIC_EXISTS when another topic of that name is active or being deleted; one that was never finished is replaced.
+  // TOPIC_DELETED when this one is being deleted.
   // A complete topic stays complete: TOPIC_COMPLETE. What is not here can't be completed: TOPIC_NOT_FOUND. Partitions
   // are only ever added: of the placement that is here and the one that is put the longer counts, and begins with the
   // other, else INVALID_ARGUMENT. (So puts of two clients that add partitions, and repeated ones, may come in any
@@ -78,7 +79,7 @@ class TopicTable {
   // TOPIC_NOT_FOUND, INVALID_PARTITION.
   Result<std::shared_ptr<HostedPartition>> find(const Uuid& topic, PartitionIndex index) const;
   size_t release_cache(size_t bytes);
-  // Flushes and closes everything; `done` gets the first error.
+  // Flushes and closes everything, after what is being removed; `done` gets the first error.
   void close_all(partition::StatusCallback done);
 
   // Sessions drop what they have on a partition when it is about to close.
@@ -97,6 +98,8 @@ class TopicTable {
 
   Core* core_;
   std::unordered_map<Uuid, Partitions> open_;
+  std::unordered_map<Uuid, std::vector<partition::StatusCallback>> removing_;  // who waits for it
+  std::function<void()> all_removed_;                                          // close_all() does
   Reactor::TimerId retention_timer_ = 0;
 };
 
