@@ -18,6 +18,16 @@ export function parsePositive(text: string): number {
   return value;
 }
 
+/** As timers of this process, and of the core, take it. */
+const timerMax = 2 ** 31 - 1;
+
+/** How long something is waited for. */
+export function parseTimeout(text: string): number {
+  const value = parsePositive(text);
+  if (value > timerMax) throw new InvalidArgumentError(`It must be at most ${timerMax}.`);
+  return value;
+}
+
 const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Milliseconds: 500ms, 90s, 15m, 12h, 7d, or a number of milliseconds. */

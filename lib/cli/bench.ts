@@ -162,7 +162,7 @@ async function benchConsumer(topicName: string, options: ConsumerOptions): Promi
 }
 
 function addCommonOptions(command: Command): Command {
-  return addConnectionOptions(command, parseCount)
+  return addConnectionOptions(command)
     .argument('<topic>', 'a topic that exists')
     .option('-n, --events <n>', 'how many events', parsePositive, 1000)
     .addOption(

@@ -3,7 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { split } from 'shlex';
 import { Driver, type DriverOptions } from '../driver.js';
 import { DiasporaError } from '../errors.js';
-import { parseCount, parsePositive } from './arguments.js';
+import { parsePositive, parseTimeout } from './arguments.js';
 import {
   type ConnectionOptions,
   collectDriverOption,
@@ -18,7 +18,7 @@ export type { ConnectionOptions } from './driver-options.js';
 export const driverOptionsVariable = 'DIASPORA_CTL_DRIVER_OPTIONS';
 
 /** Adds the options of {@link ConnectionOptions}; none has a default, so that what is given can be told. */
-export function addConnectionOptions(command: Command, parseMilliseconds: (text: string) => number): Command {
+export function addConnectionOptions(command: Command): Command {
   const parseOptions = command.parseOptions.bind(command);
   command.parseOptions = (args) => parseOptions(foldDriverOptions(args));
   return command
@@ -34,7 +34,7 @@ export function addConnectionOptions(command: Command, parseMilliseconds: (text:
     .option('--provider <name>', 'libfabric provider (default: auto)')
     .option('--domain <name>', 'adapter (mlx5_0) or interface (ib0) to move data through, or several with commas')
     .option('--modules <dir...>', 'directories from which stages of topics may be loaded')
-    .option('--connect-timeout <ms>', 'how long to wait for a server (default: 10000)', parseMilliseconds)
+    .option('--connect-timeout <ms>', 'how long to wait for a server (default: 10000)', parseTimeout)
     .option('--wait-for <n>', 'wait until the group file names so many servers', parsePositive);
 }
 
@@ -47,7 +47,7 @@ function setVariable(name: string): string | undefined {
 function optionsOfVariable(): ConnectionOptions {
   const text = setVariable(driverOptionsVariable);
   if (text === undefined) return {};
-  const reader = addConnectionOptions(new Command().helpOption(false).exitOverride(), parseCount);
+  const reader = addConnectionOptions(new Command().helpOption(false).exitOverride());
   reader.configureOutput({ writeErr: () => undefined });
   try {
     return reader.parse(split(text), { from: 'user' }).opts<ConnectionOptions>();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ConsumerOptions } from '../consumer.js';
 import type { Event } from '../event.js';
-import { parseCount, parseEach, parsePositive } from './arguments.js';
+import { parseEach, parsePositive, parseTimeout } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { formatBytes, printLine, untilInterrupted } from './terminal.js';
 
@@ -100,7 +100,7 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
 }
 
 export function consumeCommand(): Command {
-  return addConnectionOptions(new Command('consume'), parseCount)
+  return addConnectionOptions(new Command('consume'))
     .description(
       'Print the events of a topic as they come, until Ctrl-C, --max, --idle-timeout or the end of a complete topic.',
     )
@@ -124,7 +124,7 @@ export function consumeCommand(): Command {
     .option('--out <dir>', 'write the data of each event to a file there')
     .option('--json', 'one JSON object a line: partition, id, metadata, bytes, file', false)
     .option('--max <n>', 'end after so many events', parsePositive)
-    .option('--idle-timeout <ms>', 'end when no event came for so long', parsePositive)
+    .option('--idle-timeout <ms>', 'end when no event came for so long', parseTimeout)
     .addHelpText(
       'after',
       `

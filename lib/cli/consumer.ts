@@ -1,6 +1,6 @@
 /** `diaspora consumer list | lag | reset`. */
 import { Command, InvalidArgumentError } from 'commander';
-import { parseCount, parseEach } from './arguments.js';
+import { parseEach } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { printLine } from './terminal.js';
 
@@ -16,7 +16,7 @@ function parsePlace(text: string): bigint | 'beginning' | 'end' {
 }
 
 function resetCommand(): Command {
-  return addConnectionOptions(new Command('reset'), parseCount)
+  return addConnectionOptions(new Command('reset'))
     .description('Set how far a consumer has come, also back. It must not be reading.')
     .argument('<topic>')
     .argument('<consumer>')
@@ -38,7 +38,7 @@ Examples:
 }
 
 function lagCommand(): Command {
-  return addConnectionOptions(new Command('lag'), parseCount)
+  return addConnectionOptions(new Command('lag'))
     .description(
       'Print how many events a consumer has to go, as one number: all, when nothing was acknowledged under its name.',
     )
@@ -63,7 +63,7 @@ interface ListOptions extends ConnectionOptions {
 }
 
 function listCommand(): Command {
-  return addConnectionOptions(new Command('list'), parseCount)
+  return addConnectionOptions(new Command('list'))
     .description(
       'Show the consumers of a topic: how far each has acknowledged, and how many events it has to go (lag).',
     )

@@ -27,7 +27,7 @@ async function fifo(lines: readonly string[], options: FifoCommandOptions): Prom
 }
 
 export function fifoCommand(): Command {
-  return addConnectionOptions(new Command('fifo'), parseCount)
+  return addConnectionOptions(new Command('fifo'))
     .description('Attach named pipes to topics, as lines in a control pipe say, until interrupted.')
     .argument('[lines...]', 'control lines to begin with')
     .requiredOption('--control-file <file>', 'named pipe for control lines; it is made, and removed at the end')

@@ -13,7 +13,7 @@ import type { DataSelectorFunction } from '../event-supply.js';
 import { type ForwardOptions, forward } from '../forward.js';
 import { checkKeys } from '../options.js';
 import { loadModuleStage } from '../stages/modules.js';
-import { parsePositive } from './arguments.js';
+import { parseTimeout } from './arguments.js';
 import { errorLine, note, noteLog, untilInterrupted } from './terminal.js';
 
 /** Pause before a rule that failed is tried again, milliseconds; as the reference. */
@@ -155,7 +155,7 @@ export function forwardCommand(): Command {
   return new Command('forward')
     .description('Copy events between topics, by rules in a YAML file, until interrupted.')
     .requiredOption('--config <file>', 'drivers and rules')
-    .option('--idle-timeout <ms>', 'end a rule when no event came for so long', parsePositive)
+    .option('--idle-timeout <ms>', 'end a rule when no event came for so long', parseTimeout)
     .addHelpText(
       'after',
       `

@@ -118,7 +118,7 @@ async function produce(topicName: string, files: string[], options: ProduceOptio
 }
 
 export function produceCommand(): Command {
-  return addConnectionOptions(new Command('produce'), parseCount)
+  return addConnectionOptions(new Command('produce'))
     .description(
       'Store events: each line of JSON on stdin as metadata, or each FILE as data with { name, size }. Ends with the first ' +
         'that is refused, and says which, and how many were stored.',

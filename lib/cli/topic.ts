@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Driver } from '../driver.js';
 import type { StageOptions } from '../stages/types.js';
 import type { Retention } from '../topic-handle.js';
-import { parseBytes, parseCount, parseDuration, parsePositive } from './arguments.js';
+import { parseBytes, parseDuration, parsePositive } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { addStageOptions, dottedOptions, type GivenStages, readStages, stagePrefixes } from './stage-options.js';
 import { formatBytes, printLine } from './terminal.js';
@@ -57,7 +57,7 @@ async function create(topic: string, options: CreateOptions, command: Command): 
 }
 
 function createCommand(): Command {
-  return addStageOptions(addConnectionOptions(new Command('create'), parseCount))
+  return addStageOptions(addConnectionOptions(new Command('create')))
     .description('Create a topic.')
     .argument('<topic>', 'its name: 1 to 256 bytes without / \\ : and control characters')
     .option('--partitions <n>', 'number of partitions', parsePositive, 1)
@@ -98,7 +98,7 @@ async function summarize(driver: Driver, topic: string): Promise<Record<string, 
 }
 
 function listCommand(): Command {
-  return addConnectionOptions(new Command('list'), parseCount)
+  return addConnectionOptions(new Command('list'))
     .description('List the topics, one a line.')
     .option('-v, --verbose', 'with state, number of partitions, manager and durability', false)
     .option('--json', 'print one JSON array', false)
@@ -120,7 +120,7 @@ Examples:
 }
 
 function describeCommand(): Command {
-  return addConnectionOptions(new Command('describe'), parseCount)
+  return addConnectionOptions(new Command('describe'))
     .description('Show a topic: configuration, and for each partition its server and its events.')
     .argument('<topic>')
     .option('--json', 'print one JSON object', false)
@@ -163,7 +163,7 @@ function describeCommand(): Command {
 }
 
 function addPartitionsCommand(): Command {
-  return addConnectionOptions(new Command('add-partitions'), parseCount)
+  return addConnectionOptions(new Command('add-partitions'))
     .description('Add partitions to a topic. Clients that have it open see them when they open it again.')
     .argument('<topic>')
     .requiredOption('--partitions <n>', 'how many it has then', parsePositive)
@@ -177,7 +177,7 @@ function addPartitionsCommand(): Command {
 }
 
 function completeCommand(): Command {
-  return addConnectionOptions(new Command('complete'), parseCount)
+  return addConnectionOptions(new Command('complete'))
     .description('Complete a topic: it takes no more events, and its consumers end behind the last one.')
     .argument('<topic>')
     .addHelpText('after', '\nExample:\n  $ diaspora topic complete scans --group-file group.json')
@@ -190,7 +190,7 @@ function completeCommand(): Command {
 }
 
 function deleteCommand(): Command {
-  return addConnectionOptions(new Command('delete'), parseCount)
+  return addConnectionOptions(new Command('delete'))
     .description('Delete a topic and its events for good.')
     .argument('<topic>')
     .addHelpText('after', '\nExample:\n  $ diaspora topic delete scans --group-file group.json')

@@ -1,7 +1,7 @@
 /** `diaspora wait`: for scripts that start servers and go on when these are ready. */
 import { Command } from 'commander';
 import { DiasporaError } from '../errors.js';
-import { parseCount, parsePositive } from './arguments.js';
+import { parsePositive, parseTimeout } from './arguments.js';
 import { type ConnectionOptions, driverOptions, openDriver } from './connection.js';
 import { printLine } from './terminal.js';
 
@@ -27,7 +27,7 @@ export function waitCommand(): Command {
     .description('Wait until a group has its servers and all of them answer; prints their addresses.')
     .option('--group-file <file>', 'group file of the servers (env: DIASPORA_GROUP_FILE, DIASPORA_CTL_DRIVER_OPTIONS)')
     .option('--servers <n>', 'so many servers', parsePositive, 1)
-    .option('--timeout <ms>', 'how long to wait', parseCount, 60_000)
+    .option('--timeout <ms>', 'how long to wait', parseTimeout, 60_000)
     .option('--provider <name>', 'libfabric provider (default: auto)')
     .addHelpText(
       'after',

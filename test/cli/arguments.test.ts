@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseBytes, parseCount, parseDuration, parsePositive } from '../../lib/cli/arguments.js';
+import { parseBytes, parseCount, parseDuration, parsePositive, parseTimeout } from '../../lib/cli/arguments.js';
 
 test('bytes are read with binary units', () => {
   assert.equal(parseBytes('4096'), 4096);
@@ -26,4 +26,7 @@ test('counts are whole and in range', () => {
   assert.equal(parsePositive('12'), 12);
   for (const text of ['', '-1', '1.5', '1e3', '0x10', '9007199254740993']) assert.throws(() => parseCount(text), text);
   assert.throws(() => parsePositive('0'), /at least 1/);
+  assert.equal(parseTimeout('2147483647'), 2 ** 31 - 1);
+  assert.throws(() => parseTimeout('0'), /at least 1/);
+  assert.throws(() => parseTimeout('2147483648'), /at most/);
 });

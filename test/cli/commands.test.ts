@@ -49,6 +49,9 @@ test('wrong usage ends with code 2', async () => {
     ['consume'],
     ['serve', '--memory', 'much'],
     ['topic', 'create', 'x', '--partitions', '0'],
+    ['wait', '--timeout', '0', '--group-file', 'missing.json'],
+    ['consume', 'x', '--idle-timeout', '9999999999', '--data', 'empty'],
+    ['topic', 'list', '--connect-timeout', '0', '--group-file', 'missing.json'],
   ]) {
     const { code, stderr } = await run(args);
     assert.equal(code, 2, args.join(' '));
