@@ -21,11 +21,17 @@ export function parsePositive(text: string): number {
 /** As timers of this process, and of the core, take it. */
 const timerMax = 2 ** 31 - 1;
 
-/** How long something is waited for. */
-export function parseTimeout(text: string): number {
-  const value = parsePositive(text);
+/** How long something is waited for; 0: not at all. */
+export function parseWait(text: string): number {
+  const value = parseCount(text);
   if (value > timerMax) throw new InvalidArgumentError(`It must be at most ${timerMax}.`);
   return value;
+}
+
+/** How long something is waited for. */
+export function parseTimeout(text: string): number {
+  parsePositive(text);
+  return parseWait(text);
 }
 
 const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };

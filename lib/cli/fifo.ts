@@ -1,7 +1,7 @@
 /** `diaspora fifo`: lets programs that know nothing but files produce and consume events, through named pipes. */
 import { Command } from 'commander';
 import { runFifoDaemon } from '../fifo/daemon.js';
-import { parseCount } from './arguments.js';
+import { parseWait } from './arguments.js';
 import { addConnectionOptions, type ConnectionOptions, withDriver } from './connection.js';
 import { errorLine, note, printLine, untilInterrupted } from './terminal.js';
 
@@ -31,7 +31,7 @@ export function fifoCommand(): Command {
     .description('Attach named pipes to topics, as lines in a control pipe say, until interrupted.')
     .argument('[lines...]', 'control lines to begin with')
     .requiredOption('--control-file <file>', 'named pipe for control lines; it is made, and removed at the end')
-    .option('--drain-timeout <ms>', 'at the end, how long to wait for pipes that are still in use', parseCount, 5000)
+    .option('--drain-timeout <ms>', 'at the end, how long to wait for pipes that are still in use', parseWait, 5000)
     .addHelpText(
       'after',
       `

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseBytes, parseCount, parseDuration, parsePositive, parseTimeout } from '../../lib/cli/arguments.js';
+import {
+  parseBytes,
+  parseCount,
+  parseDuration,
+  parsePositive,
+  parseTimeout,
+  parseWait,
+} from '../../lib/cli/arguments.js';
 
 test('bytes are read with binary units', () => {
   assert.equal(parseBytes('4096'), 4096);
@@ -28,5 +35,7 @@ test('counts are whole and in range', () => {
   assert.throws(() => parsePositive('0'), /at least 1/);
   assert.equal(parseTimeout('2147483647'), 2 ** 31 - 1);
   assert.throws(() => parseTimeout('0'), /at least 1/);
+  assert.equal(parseWait('0'), 0);
+  assert.throws(() => parseWait('2147483648'), /at most/);
   assert.throws(() => parseTimeout('2147483648'), /at most/);
 });
