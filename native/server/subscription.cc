@@ -392,6 +392,7 @@ bool Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   wire::encode(message, static_cast<uint32_t>(outgoing->body.size()), &outgoing->message);
   outgoing_.push_back(outgoing);
   cursor->next = EventId(cursor->next.value + count);
+  if (!cursor->has_current()) cursor->expanded = {};
   --deliveries_;
   --outgoing->writes_left;
   flush_ready();
