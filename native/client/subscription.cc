@@ -375,6 +375,10 @@ void Subscription::hand_over() {
       if (!progress.failed && !std::exchange(progress.ended, true)) owner_->partition_ended(arrived.delivery.partition);
       continue;
     }
+    if (arrived.failure.code != ErrorCode::kOk) {
+      fail_partition(arrived.delivery.partition, arrived.failure);
+      continue;
+    }
     ++untaken_;
     if (progress.failed) {
       note_taken(arrived.window);
@@ -387,9 +391,14 @@ void Subscription::hand_over() {
   }
 }
 
+// Waits like the end of a partition.
 void Subscription::on_error(const wire::SubscriptionErrorMessage& message) {
   if (over_ || partitions_.find(message.partition.value) == partitions_.end()) return;
-  fail_partition(message.partition, {message.code, message.detail});
+  Arrived error;
+  error.delivery.partition = message.partition;
+  error.failure = {message.code, message.detail};
+  arrived_.push_back(std::move(error));
+  hand_over();
 }
 
 void Subscription::on_windows_wanted() {

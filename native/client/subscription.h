@@ -104,6 +104,7 @@ class Subscription {
     uint32_t window = 0;  // 0: none
     bool ready = true;    // false: its data is being fetched
     bool is_end = false;  // no delivery: nothing follows in its partition
+    Error failure;        // no delivery: its partition has failed
   };
 
   void accepted(const Result<std::span<const uint8_t>>& reply);

@@ -110,6 +110,31 @@ void Retaining::fall_behind(wire::ManagerKind manager) {
 TEST_P(Retaining, AConsumerThatFallsBehindIsToldOrGoesOnAtTheOldest) { fall_behind(wire::ManagerKind::kLog); }
 TEST_P(Retaining, InMemoryToo) { fall_behind(wire::ManagerKind::kMemory); }
 
+// Its windows are full of a batch that is dropped then: what the server had at hand still comes, and before the error.
+TEST_P(Retaining, WhatIsUnderWayComesBeforeTheError) {
+  begin();
+  topic_.retention = {kKeptBytes, 0};
+  put_topic(1);
+  constexpr size_t kEvents = 10;
+  open_producer(kEvents);
+  const std::string large = pattern(size_t{1} << 20, 2);
+  for (size_t i = 0; i < kEvents; ++i) ASSERT_EQ(push(*producer_, 0, "{}", {segment_of(large)}).code, ErrorCode::kOk);
+  flush();
+  Consumer::Options options = reader(0, false);
+  options.window_bytes = 0;  // the smallest ones
+  options.batch_events = 0;
+  options.deliveries_ahead = 2 * kEvents;
+  Consumer& consumer = open_consumer(options);
+  sink_->wait_ready(9, 1);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(push(*producer_, 0, "{}", {segment_of(large)}).code, ErrorCode::kOk);
+    flush();
+  }
+  ASSERT_EQ(first_id(), kEvents + 1);
+  EXPECT_EQ(take_events(consumer, kEvents).at(0).size(), kEvents);
+  EXPECT_EQ(sink_->wait_failures(1)[0].code, ErrorCode::k_OFFSET_OUT_OF_RANGE);
+}
+
 TEST_P(Retaining, StartsThatWereDroppedAreRefusedOrMoveToTheOldest) {
   begin();
   put_limited({kKeptBytes, 0}, wire::ManagerKind::kMemory);

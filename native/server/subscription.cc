@@ -178,14 +178,23 @@ void Subscription::fail(Cursor* cursor, const Error& error) {
   refuse(cursor->hosted->index, error);
 }
 
+// Behind the deliveries that wait for their writes: the events in them may not be kept any more.
 void Subscription::refuse(PartitionIndex partition, const Error& error) {
   wire::SubscriptionErrorMessage message;
   message.subscription = options_.id;
   message.partition = partition;
   message.code = error.code;
   message.detail = error.message.substr(0, wire::kDetailBytesMax);
-  wire::encode(message, &encoded_);
-  link_->send(encoded_);
+  send_in_order(message);
+}
+
+// Needs no credit.
+template <typename Message>
+void Subscription::send_in_order(const Message& message) {
+  auto outgoing = std::make_shared<Outgoing>();
+  wire::encode(message, &outgoing->message);
+  outgoing_.push_back(std::move(outgoing));
+  flush_ready();
 }
 
 // Each subscription may always have one delivery on its way: only completions of its own make it pump again, so one
@@ -225,10 +234,7 @@ void Subscription::end_if_complete(Cursor* cursor) {
   const partition::Partition& partition = *cursor->hosted->partition;
   if (partition.has_pending() || cursor->next < partition.next_id()) return;
   cursor->ended = true;
-  auto outgoing = std::make_shared<Outgoing>();
-  wire::encode(wire::PartitionEndMessage{options_.id, cursor->hosted->index, cursor->next}, &outgoing->message);
-  outgoing_.push_back(std::move(outgoing));
-  flush_ready();
+  send_in_order(wire::PartitionEndMessage{options_.id, cursor->hosted->index, cursor->next});
 }
 
 // True: cursor->current covers cursor->next.
@@ -251,10 +257,7 @@ void Subscription::skip_dropped(Cursor* cursor) {
   if (!options_.oldest_if_dropped) return fail(cursor, out_of_range(hosted, cursor->next));
   const wire::PartitionSkipMessage message{options_.id, hosted.index, cursor->next, hosted.partition->first_id()};
   cursor->next = message.to;
-  auto outgoing = std::make_shared<Outgoing>();
-  wire::encode(message, &outgoing->message);
-  outgoing_.push_back(std::move(outgoing));
-  flush_ready();
+  send_in_order(message);
 }
 
 void Subscription::loaded(Cursor* cursor, Result<partition::StoredBatch> batch) {

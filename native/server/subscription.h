@@ -73,6 +73,8 @@ class Subscription {
   void want_windows();
   void flush_ready();
   void fail(Cursor* cursor, const Error& error);
+  template <typename Message>
+  void send_in_order(const Message& message);
 
   Core* core_;
   ServedDomain* domain_;
