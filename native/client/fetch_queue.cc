@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/crc32c.h"
+#include "base/limits.h"
 
 namespace diaspora::client {
 
@@ -67,7 +68,7 @@ void FetchQueue::pump() {
   }
 }
 
-// One message: as many pieces as it holds. Neighbours in memory are one destination.
+// One message: as many pieces as it holds and a server takes at a time. Neighbours in memory are one destination.
 Status FetchQueue::ask(FetchJob* job, uint64_t token) {
   wire::FetchMessage message;
   message.token = token;
@@ -77,8 +78,11 @@ Status FetchQueue::ask(FetchJob* job, uint64_t token) {
   const size_t most = (connection_->limits().message_bytes - kFetchFixedBytes) / kPieceBytes;
   std::vector<std::span<uint8_t>> memory;
   job->asked = 0;
+  uint64_t bytes = 0;
   for (size_t i = job->fetched; i < job->pieces.size() && job->asked < most; ++i, ++job->asked) {
     const FetchPiece& piece = job->pieces[i];
+    bytes += piece.memory.size();
+    if (bytes > kBatchBytesMax && job->asked > 0) break;
     message.ranges.push_back({piece.offset, piece.memory.size()});
     if (!memory.empty() && memory.back().data() + memory.back().size() == piece.memory.data()) {
       memory.back() = {memory.back().data(), memory.back().size() + piece.memory.size()};

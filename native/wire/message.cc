@@ -191,6 +191,8 @@ Status check_fetch(const FetchMessage& message) {
     given += segment.bytes;
   }
   if (asked == 0 || asked != given) return malformed("ranges and destinations of a fetch differ in size");
+  // Ranges may overlap; without this bound one message could ask for terabytes.
+  if (asked > kBatchBytesMax) return malformed("a fetch asks for more than the largest event has");
   return {};
 }
 

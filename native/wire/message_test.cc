@@ -386,6 +386,12 @@ TEST(Message, FetchesThatDoNotAddUpAreRefused) {
   fetch = sample_fetch();
   fetch.ranges[0].offset = ~uint64_t{0} - 5;
   EXPECT_EQ(fetch_code(fetch), ErrorCode::k_PROTOCOL);
+  fetch.ranges.assign(4, {0, kBatchBytesMax / 4});
+  fetch.destinations.assign(4, {0x1000, 1, static_cast<uint32_t>(kBatchBytesMax / 4)});
+  EXPECT_EQ(fetch_code(fetch), ErrorCode::kOk) << "ranges may overlap";
+  fetch.ranges.push_back({0, 1});
+  fetch.destinations.push_back({0x1000, 1, 1});
+  EXPECT_EQ(fetch_code(fetch), ErrorCode::k_PROTOCOL) << "and ask for no more than the largest event has";
   fetch.ranges.clear();
   fetch.destinations.clear();
   EXPECT_EQ(fetch_code(fetch), ErrorCode::k_PROTOCOL);
