@@ -223,8 +223,7 @@ bool Subscription::pump_cursor(Cursor* cursor) {
   slice.last = slice.first;
   wire::DeliveryMessage message;
   if (!choose_placement(&slice, &message)) return false;
-  send(cursor, slice, std::move(message));
-  return true;
+  return send(cursor, slice, std::move(message));
 }
 
 // Behind everything that was sent of the partition. Needs no credit, as there is one a partition; but it must not
@@ -359,7 +358,19 @@ bool Subscription::choose_placement(Slice* slice, wire::DeliveryMessage* message
   return true;
 }
 
-void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message) {
+// False: there is no memory for its head now.
+bool Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message) {
+  BufferRef head_room;
+  if (message.head.kind == wire::Placement::Kind::kWindow && !slice.is_whole()) {
+    // Rare (metadata near its limit): through a pool buffer, as a window is written from registered memory only.
+    Result<BufferRef> buffer = core_->allocate(slice.head_bytes());
+    if (!buffer) {
+      window_fill_ = message.head.offset;
+      pump_later();
+      return false;
+    }
+    head_room = buffer.take();
+  }
   auto outgoing = std::make_shared<Outgoing>();
   outgoing->writes_left = 1;  // this function itself
   const uint32_t count = slice.last - slice.first;
@@ -369,36 +380,13 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   const bool compressed = slice.is_whole() && slice.batch->shape.compressed;
   const uint64_t metadata_bytes = slice.head_bytes() - uint64_t{count} * wire::kEventEntryBytes;
   message.shape = {count, static_cast<uint32_t>(metadata_bytes), slice.data_bytes(), compressed};
+  Status placed = place_head(cursor, slice, head_room, outgoing, &message);
+  if (placed) placed = place_data(slice, outgoing, message);
+  if (!placed) {
+    fail(cursor, placed.error());
+    return true;
+  }
   message.retired_windows = std::exchange(retired_, {});
-  std::vector<uint8_t> head;
-  if (slice.is_whole()) {
-    head.assign(slice.stored_head().begin(), slice.stored_head().end());
-    message.head_crc = slice.batch->head_crc;
-  } else {
-    const auto whole = expanded_head(cursor);
-    if (!whole) return fail(cursor, whole.error());
-    head = slice.rebased_head(whole.value());
-    message.head_crc = crc32c(head);
-  }
-  if (message.head.kind == wire::Placement::Kind::kInline) {
-    outgoing->body = std::move(head);
-  } else {
-    // Rare (metadata near its limit): through a pool buffer, as a window is written from registered memory only.
-    Result<BufferRef> buffer = core_->allocate(head.size());
-    if (!buffer) return fail(cursor, buffer.error());
-    std::copy(head.begin(), head.end(), buffer.value()->data());
-    const Status written =
-        write_to_window(outgoing, message.head, {buffer.value()->data(), head.size()}, buffer.value());
-    if (!written) return fail(cursor, written.error());
-  }
-  if (message.data.kind == wire::Placement::Kind::kInline) {
-    outgoing->body.insert(outgoing->body.end(), slice.data().begin(), slice.data().end());
-    core_->counters.data_bytes_copied += slice.data_bytes();
-  } else if (message.data.kind == wire::Placement::Kind::kWindow) {
-    const Status written = write_to_window(outgoing, message.data, slice.data(), slice.batch->buffer);
-    if (!written) return fail(cursor, written.error());
-    core_->counters.data_bytes_by_rma += slice.data_bytes();
-  }
   if (options_.full_data) core_->counters.data_bytes += slice.data_bytes();
   core_->counters.events_consumed += count;
   wire::encode(message, static_cast<uint32_t>(outgoing->body.size()), &outgoing->message);
@@ -407,6 +395,52 @@ void Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   --deliveries_;
   --outgoing->writes_left;
   flush_ready();
+  return true;
+}
+
+Status Subscription::place_head(Cursor* cursor, const Slice& slice, const BufferRef& room,
+                                const std::shared_ptr<Outgoing>& outgoing, wire::DeliveryMessage* message) {
+  const bool is_inline = message->head.kind == wire::Placement::Kind::kInline;
+  if (slice.is_whole()) {
+    const std::span<const uint8_t> stored = slice.stored_head();
+    message->head_crc = slice.batch->head_crc;
+    if (!is_inline) return write_to_window(outgoing, message->head, stored, slice.batch->buffer);
+    outgoing->body.assign(stored.begin(), stored.end());
+    return {};
+  }
+  const auto whole = expanded_head(cursor);
+  if (!whole) return whole.status();
+  std::vector<uint8_t> head = slice.rebased_head(whole.value());
+  message->head_crc = crc32c(head);
+  if (is_inline) {
+    outgoing->body = std::move(head);
+    return {};
+  }
+  std::copy(head.begin(), head.end(), room->data());
+  return write_to_window(outgoing, message->head, {room->data(), head.size()}, room);
+}
+
+Status Subscription::place_data(const Slice& slice, const std::shared_ptr<Outgoing>& outgoing,
+                                const wire::DeliveryMessage& message) {
+  if (message.data.kind == wire::Placement::Kind::kInline) {
+    outgoing->body.insert(outgoing->body.end(), slice.data().begin(), slice.data().end());
+    core_->counters.data_bytes_copied += slice.data_bytes();
+  } else if (message.data.kind == wire::Placement::Kind::kWindow) {
+    const Status written = write_to_window(outgoing, message.data, slice.data(), slice.batch->buffer);
+    if (!written) return written;
+    core_->counters.data_bytes_by_rma += slice.data_bytes();
+  }
+  return {};
+}
+
+// Nothing announces that there is memory again.
+void Subscription::pump_later() {
+  if (std::exchange(pumps_later_, true)) return;
+  core_->reactor.call_after_ms(kMemoryRetryMs, [this, alive = alive_] {
+    if (!*alive) return;
+    pumps_later_ = false;
+    pump();
+  });
 }
 
 Result<std::span<const uint8_t>> Subscription::expanded_head(Cursor* cursor) {

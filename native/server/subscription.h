@@ -65,7 +65,12 @@ class Subscription {
   template <typename Allowed>
   static void fill(Slice* slice, uint32_t last, const Allowed& allowed);
   bool choose_placement(Slice* slice, wire::DeliveryMessage* message);
-  void send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
+  bool send(Cursor* cursor, const Slice& slice, wire::DeliveryMessage message);
+  Status place_head(Cursor* cursor, const Slice& slice, const BufferRef& room,
+                    const std::shared_ptr<Outgoing>& outgoing, wire::DeliveryMessage* message);
+  Status place_data(const Slice& slice, const std::shared_ptr<Outgoing>& outgoing,
+                    const wire::DeliveryMessage& message);
+  void pump_later();
   Status write_to_window(const std::shared_ptr<Outgoing>& outgoing, const wire::Placement& placement,
                          std::span<const uint8_t> bytes, const BufferRef& buffer);
   // The head of the current batch, expanded where it is compressed; valid until the next one is loaded.
@@ -91,6 +96,7 @@ class Subscription {
   std::deque<std::shared_ptr<Outgoing>> outgoing_;
   std::vector<uint8_t> encoded_;
   bool pumping_ = false;
+  bool pumps_later_ = false;  // a timer is set
   std::shared_ptr<bool> alive_;
 };
 
