@@ -41,9 +41,11 @@ class ConsumerGroup : public EndToEnd {
     }
     flush();
   }
-  // What a member should give back, it gives back.
+  // What a member should give back, it gives back; what it takes afterwards is of the new assignment.
   void release(Consumer& consumer, uint32_t id) {
-    for (const PartitionIndex partition : sink_->take_revoked(id)) consumer.release(partition);
+    const std::set<PartitionIndex> revoked = sink_->take_revoked(id);
+    consumer.go_on();
+    for (const PartitionIndex partition : revoked) consumer.release(partition);
   }
   std::vector<wire::CursorRow> cursors() {
     client_->topic_cursors(next_request_, 0, topic_.uuid, "reader");
