@@ -23,8 +23,8 @@ inline constexpr uint64_t kBatchBytesMax = (uint64_t{1} << 30) - 4096;
 // much.
 inline constexpr uint32_t kZeroCopyThresholdDefault = 64 * 1024;
 
-// Metadata of one batch before it was compressed: what a receiver must have memory for. Producers of ours stay below
-// 5 MiB: a batch is closed at 4, and an event has at most 1.
+// Metadata of one batch before it was compressed: what a receiver must have memory for, whatever came in how few bytes.
+// 8 MiB: producers of ours seal at half of it.
 inline constexpr size_t kExpandedMetadataBytesMax = size_t{8} << 20;
 
 // Topic and consumer names, bytes of UTF-8. 256 as in the reference.

@@ -96,7 +96,14 @@ void BatchIntake::Incoming::verify_data() {
 }
 
 BatchIntake::BatchIntake(Core* core, ServedDomain* domain, session::Link* link, Answer answer)
-    : core_(core), domain_(domain), link_(link), answer_(std::move(answer)), alive_(std::make_shared<bool>(true)) {}
+    : core_(core),
+      domain_(domain),
+      link_(link),
+      answer_([this, answer = std::move(answer)](wire::BatchAnswer given) {
+        --unanswered_;
+        answer(std::move(given));
+      }),
+      alive_(std::make_shared<bool>(true)) {}
 
 BatchIntake::~BatchIntake() {
   *alive_ = false;
@@ -106,6 +113,8 @@ BatchIntake::~BatchIntake() {
 Status BatchIntake::receive(const wire::MessageView& view) {
   Result<wire::BatchMessage> message = wire::decode_batch(view);
   if (!message) return message.status();
+  if (unanswered_ == kCredits) return {ErrorCode::k_PROTOCOL, "a batch for which there was no credit"};
+  ++unanswered_;
   if (stalled_.empty() && begin(message.value(), view.body)) return {};
   stalled_.push_back({message.take(), {view.body.begin(), view.body.end()}, monotonic_ms()});
   arm_retry();

@@ -134,6 +134,9 @@ class BatchIntakeTest : public ::testing::Test {
 
   // The client sends `batch`: its head in the message, its data to be read with `key`.
   void receive(const partition::AppendRequest& batch, uint64_t address, uint64_t key) {
+    EXPECT_TRUE(try_receive(batch, address, key).ok());
+  }
+  Status try_receive(const partition::AppendRequest& batch, uint64_t address, uint64_t key) {
     wire::BatchMessage message;
     message.token = 7;
     message.topic = topic_;
@@ -148,7 +151,9 @@ class BatchIntakeTest : public ::testing::Test {
     std::vector<uint8_t> bytes;
     wire::encode(message, static_cast<uint32_t>(batch.shape.head_bytes()), &bytes);
     bytes.insert(bytes.end(), head, head + batch.shape.head_bytes());
-    run([&] { EXPECT_TRUE(intake_->receive(wire::parse_message(bytes).take())); });
+    Status status;
+    run([&] { status = intake_->receive(wire::parse_message(bytes).take()); });
+    return status;
   }
   std::span<uint8_t> data_of(const partition::AppendRequest& batch) {
     return {batch.buffer->data() + partition::kRecordHeaderBytes + batch.shape.data_offset(), batch.shape.data_bytes};
@@ -246,6 +251,26 @@ TEST_F(BatchIntakeTest, a_complete_topic_answers_duplicates_and_takes_nothing_ne
   wait([&] { return answers_.size() == 3; });
   EXPECT_EQ(answers_[2].code, ErrorCode::k_TOPIC_COMPLETE);
   run([&] { EXPECT_EQ(hosted_->partition->next_id(), EventId(1)); });
+}
+
+// They wait for memory, of which there is none; a client that sends more all the same is not served.
+TEST_F(BatchIntakeTest, no_more_batches_wait_than_there_is_credit) {
+  const partition::ProducerPosition position{Uuid::random(), BatchSequence(1), BatchSequence(0)};
+  const auto batch = testing::make_batch(*core_.pool, {{"{}", std::string(100'000, 'x')}}, position);
+  const std::span<uint8_t> data = data_of(batch);
+  BufferRef rest = core_.pool->allocate(core_.pool->bytes_max() - core_.pool->bytes_used()).take();
+  join();
+  run([&] {
+    memory_ = client_domain_->domain->register_memory(data.data(), data.size(), fabric::Access::kRemoteRead).take();
+  });
+  const auto send = [&] { return try_receive(batch, memory_->remote_address(data.data()), memory_->key()); };
+  for (uint32_t i = 0; i < BatchIntake::kCredits; ++i) ASSERT_TRUE(send().ok());
+  EXPECT_EQ(send().code(), ErrorCode::k_PROTOCOL);
+  EXPECT_TRUE(answers_.empty());
+  rest.reset();
+  wait([&] { return answers_.size() == BatchIntake::kCredits; });
+  for (const wire::BatchAnswer& answer : answers_) EXPECT_EQ(answer.code, ErrorCode::kOk) << answer.detail;
+  EXPECT_TRUE(send().ok()) << "answers give credit back";
 }
 
 // Nobody could read it; what follows it is taken.

@@ -190,7 +190,9 @@ TEST_P(ConsumerGroup, MembersThatComeAtOnceLeaveNoPartitionUnread) {
     for (int idle = 0; total < 20 && idle < 1500;) {
       bool any = false;
       for (uint32_t i = 0; i < 3; ++i) {
-        for (const PartitionIndex partition : sink_->take_revoked_now(first + i)) members[i].second->release(partition);
+        const std::set<PartitionIndex> revoked = sink_->take_revoked_now(first + i);
+        notice(*members[i].second);
+        for (const PartitionIndex partition : revoked) members[i].second->release(partition);
         while (const auto delivery = members[i].second->take()) {
           any = true;
           std::vector<SeenEvent> events;

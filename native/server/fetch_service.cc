@@ -24,6 +24,8 @@ FetchService::~FetchService() { *alive_ = false; }
 Status FetchService::receive(const wire::MessageView& view) {
   Result<wire::FetchMessage> message = wire::decode_fetch(view);
   if (!message) return message.status();
+  if (unanswered_ == kCredits) return {ErrorCode::k_PROTOCOL, "a fetch for which there was no credit"};
+  ++unanswered_;
   auto fetch = std::make_shared<Fetch>();
   fetch->message = message.take();
   core_->read(fetch->message.topic, fetch->message.partition, fetch->message.event,
@@ -108,6 +110,7 @@ void FetchService::write_ranges(const std::shared_ptr<Fetch>& fetch, const parti
 }
 
 void FetchService::answer(const std::shared_ptr<Fetch>& fetch) {
+  --unanswered_;
   wire::FetchDoneMessage done;
   done.token = fetch->message.token;
   done.code = fetch->error.code;

@@ -17,6 +17,8 @@ namespace diaspora::server {
 
 class FetchService {
  public:
+  static constexpr uint32_t kCredits = 12;  // fetches that a client may have unanswered
+
   FetchService(Core* core, ServedDomain* domain, session::Link* link);
   ~FetchService();
   FetchService(const FetchService&) = delete;
@@ -35,6 +37,7 @@ class FetchService {
   Core* core_;
   ServedDomain* domain_;
   session::Link* link_;
+  uint32_t unanswered_ = 0;
   std::vector<uint8_t> encoded_;
   std::shared_ptr<bool> alive_;
 };

@@ -12,10 +12,6 @@ namespace diaspora::server {
 
 namespace {
 
-// Batches and fetches that a client may have unanswered. A batch message is up to 64 KiB, so 12 cover 2.6 GB/s at a
-// round trip of 300 us; each costs one posted receive.
-constexpr uint32_t kBatchCredits = 12;
-constexpr uint32_t kFetchCredits = 12;
 // Pings and credit messages.
 constexpr uint32_t kOtherReceives = 8;
 
@@ -193,8 +189,8 @@ Status Session::greet(std::span<const uint8_t> payload) {
   welcome.server = own;
   welcome.provider_family = provider.value().family;
   welcome.message_bytes = message_bytes_;
-  welcome.batch_credits = kBatchCredits;
-  welcome.fetch_credits = kFetchCredits;
+  welcome.batch_credits = BatchIntake::kCredits;
+  welcome.fetch_credits = FetchService::kCredits;
   welcome.endpoint_address = address.value();
   control_->send(wire::make_frame(welcome));
   state_ = State::kAttaching;
@@ -207,7 +203,7 @@ Status Session::attach(std::span<const uint8_t> payload) {
   fetches_ = std::make_unique<FetchService>(core_, domain_.get(), link_.get());
   session::Link::Options options;
   options.message_bytes = message_bytes_;
-  options.receives = kBatchCredits + kFetchCredits + kOtherReceives;
+  options.receives = BatchIntake::kCredits + FetchService::kCredits + kOtherReceives;
   const Status started = link_->start(payload, options, control_.get());
   if (!started) return started;
   control_->send(wire::make_frame(wire::FrameType::kAttached, 0));

@@ -47,6 +47,11 @@ struct Subscription::Cursor : partition::CommitObserver, PartitionReader {
     if (!hosted->closing) hosted->partition->remove_observer(this);
     std::erase(hosted->readers, this);
   }
+  // A consumer that is paused holds no more of a batch that was sent.
+  void let_go() {
+    current.reset();
+    expanded = {};
+  }
   bool has_current() const { return current && next.value < current->base_id.value + current->shape.event_count; }
 
   Subscription* owner;
@@ -151,7 +156,7 @@ bool Subscription::remove(PartitionIndex partition) {
   for (const std::unique_ptr<Cursor>& cursor : cursors_) {
     if (cursor->hosted->index == partition) {
       cursor->detach();
-      cursor->current.reset();
+      cursor->let_go();
     }
     any_left = any_left || cursor->attached;
   }
@@ -174,7 +179,7 @@ void Subscription::drop(const HostedPartition* hosted) {
 
 void Subscription::fail(Cursor* cursor, const Error& error) {
   cursor->detach();
-  cursor->current.reset();
+  cursor->let_go();
   refuse(cursor->hosted->index, error);
 }
 
@@ -238,8 +243,7 @@ void Subscription::end_if_complete(Cursor* cursor) {
 
 // True: cursor->current covers cursor->next.
 bool Subscription::load(Cursor* cursor) {
-  cursor->current.reset();
-  cursor->expanded = {};
+  cursor->let_go();
   if (cursor->next < cursor->hosted->partition->first_id()) skip_dropped(cursor);
   if (!cursor->attached || cursor->next >= cursor->hosted->partition->next_id()) return false;
   cursor->reading = true;
@@ -392,7 +396,7 @@ bool Subscription::send(Cursor* cursor, const Slice& slice, wire::DeliveryMessag
   wire::encode(message, static_cast<uint32_t>(outgoing->body.size()), &outgoing->message);
   outgoing_.push_back(outgoing);
   cursor->next = EventId(cursor->next.value + count);
-  if (!cursor->has_current()) cursor->expanded = {};
+  if (!cursor->has_current()) cursor->let_go();
   --deliveries_;
   --outgoing->writes_left;
   flush_ready();
