@@ -16,10 +16,9 @@ namespace diaspora::testing {
 class ManualExecutor final : public Executor {
  public:
   void post(std::function<void()> work) override {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      queue_.push_back(std::move(work));
-    }
+    // Notifies under the lock: who sees the work may destroy this as soon as it has it.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(work));
     posted_.notify_one();
   }
 
