@@ -28,7 +28,7 @@ little_memory_to_lock() {
   printf '%s\n' "$said"
   [[ $said == *PROVIDER_UNAVAILABLE* || $said == *'no provider works'* ]] || return 1
   [[ $said == *'may lock 8192 KiB'*'ulimit -l'* ]] || return 1
-  says '^chosen  *\(shm\|tcp\|net\):' "${limited[@]}" node dist/lib/cli/main.js info
+  says '^chosen  *\(tcp\|net\):' "${limited[@]}" node dist/lib/cli/main.js info
 }
 
 # The kernel's own count of what all processes hold of each device: queue pairs, completion queues, registrations.
